@@ -1,7 +1,14 @@
 """Specs: what users choose."""
 
 from worker.contract.spec.base import Component, Spec
-from worker.contract.spec.datasets import DATASET_ID_PATTERN, AvDigits, DatasetReference, DatasetSpec, Folder, Manifest
+from worker.contract.spec.datasets import (
+    DATASET_ID_PATTERN,
+    AvDigits,
+    DatasetReference,
+    DatasetSpec,
+    Folder,
+    Manifest,
+)
 from worker.contract.spec.model import Concat, EncoderSpec, FusionSpec, ResNet18, SmallCnn
 from worker.contract.spec.objectives import GmmAdaptive, Joint, MultiHead, ObjectiveSpec
 from worker.contract.spec.preprocess import PreprocessSpec

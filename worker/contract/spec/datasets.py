@@ -11,10 +11,9 @@ from worker.contract.spec.preprocess import PreprocessSpec
 
 Protocol = Literal["honest", "paper"]
 
-PROTOCOL = Field(
-    "honest",
-    description="honest: validation chooses the epoch, the test split is looked at once, at the end. "
-    "paper: the test split is evaluated each epoch, and the best is marked optimistic.",
+PROTOCOL_HELP = (
+    "honest: validation chooses the epoch, the test split is looked at once, at the end. "
+    "paper: the test split is evaluated each epoch, and the best is marked optimistic."
 )
 DATASET_ID_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 
@@ -22,7 +21,7 @@ DATASET_ID_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 class DatasetSpec(Component):
     """A dataset to register and prepare; identical specs share one prepared store."""
 
-    protocol: Protocol = PROTOCOL
+    protocol: Protocol = Field("honest", description=PROTOCOL_HELP)
     preprocess: PreprocessSpec = Field(default_factory=PreprocessSpec, description="From a file to tensors.")
 
     def dataset_id(self) -> str:
@@ -34,7 +33,7 @@ class DatasetReference(Spec):
     """A dataset that is registered already, by its id."""
 
     id: str = Field(pattern=DATASET_ID_PATTERN, description="The id that GET /datasets lists.")
-    protocol: Protocol = PROTOCOL
+    protocol: Protocol = Field("honest", description=PROTOCOL_HELP)
 
 
 NUM_DIGIT_IMAGES = 1_797

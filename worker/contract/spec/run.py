@@ -10,7 +10,15 @@ from worker.contract.spec.base import Spec
 from worker.contract.spec.datasets import DatasetReference, DatasetSpec
 from worker.contract.spec.model import Concat, EncoderSpec, FusionSpec, SmallCnn
 from worker.contract.spec.objectives import Joint, ObjectiveSpec
-from worker.contract.spec.registry import DATASETS, ENCODERS, FUSIONS, OBJECTIVES, OPTIMIZERS, SCHEDULES, OneOf
+from worker.contract.spec.registry import (
+    DATASETS,
+    ENCODERS,
+    FUSIONS,
+    OBJECTIVES,
+    OPTIMIZERS,
+    SCHEDULES,
+    OneOf,
+)
 from worker.contract.spec.training import AdamW, Cosine, OptimizerSpec, ScheduleSpec
 
 TagName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=40)]
