@@ -37,7 +37,7 @@ SAMPLE_COLUMNS: dict[str, str] = {
     "audio_correct": "bool",
     "visual_correct": "bool",
 }
-"""Columns of samples/epoch-<k>.parquet: rows in the store's order, test rows only where the test split was evaluated."""
+"""Columns of samples/epoch-<k>.parquet: rows in the store's order; test rows only where that split was evaluated."""
 
 
 def new_id(prefix: str) -> str:

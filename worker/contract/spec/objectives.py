@@ -25,7 +25,7 @@ class Joint(ObjectiveSpec):
     kind: Literal["joint"] = "joint"
     title: ClassVar[str] = "Joint training"
     summary: ClassVar[str] = (
-        "Plain training on the fused prediction. Probes beside it read what each modality has learnt and change nothing."
+        "Plain training on the fused prediction. Probes beside it read what each modality has learnt, nothing more."
     )
     implementation: ClassVar[str] = "worker.objectives.joint:Joint"
 
