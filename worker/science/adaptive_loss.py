@@ -89,7 +89,7 @@ def balanced_divergence(
     shares = weights / torch.where(enough, total, torch.ones_like(total))  # no 0 / 0, which would poison gradients
     mean = (shares * gaps).sum()
     variance = (shares * (gaps - mean) ** 2).sum().clamp(min=variance_floor)
-    target = gaps.new_tensor(max(balanced_variance, variance_floor))
+    target = max(balanced_variance, variance_floor)
     divergence = 0.5 * (torch.log(target / variance) + (variance + (mean - balanced_mean) ** 2) / target - 1)
     return torch.where(enough, divergence, torch.zeros_like(divergence))
 
@@ -140,10 +140,10 @@ def adaptive_loss(
         raise ValueError(f"expected variance_floor above 0, got {variance_floor}")
     if gap_gradient not in ("both", "weaker"):
         raise ValueError(f"expected gap_gradient 'both' or 'weaker', got {gap_gradient!r}")
-    r = posterior.detach()
     # Finiteness is the loop's to check, term by term, before its optimizer steps.
     weaker = gap_gradient == "weaker"
     gaps = modality_gap(audio_logits, visual_logits, labels, check_finite=False, detach_leader=weaker)
+    r = posterior.detach().to(gaps.dtype)
     fused = (fusion_weight(r, alpha) * F.cross_entropy(fused_logits, labels, reduction="none")).mean()
     audio = F.cross_entropy(audio_logits, labels)
     visual = F.cross_entropy(visual_logits, labels)

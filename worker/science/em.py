@@ -90,8 +90,8 @@ def binned_points(values: FloatArray, num_bins: int = NUM_BINS) -> Points:
     """
     low, high = float(values.min()), float(values.max())
     rows = np.minimum(((values - low) * (num_bins / (high - low))).astype(np.int64), num_bins - 1)
-    stacked = [np.bincount(rows, weights, num_bins) for weights in (np.ones_like(values), values, values * values)]
-    moments = np.stack(stacked, axis=1)
+    powers = (np.ones_like(values), values, values * values)
+    moments = np.stack([np.bincount(rows, power, num_bins).astype(np.float64) for power in powers], axis=1)
     moments = moments[moments[:, 0] > 0]
     return Points(moments[:, 1] / moments[:, 0], moments)
 

@@ -87,7 +87,8 @@ class MixtureFit:
     Attributes:
         parameters: the mixture, or None where the verdict is "degenerate".
         bic: Bayesian information criterion of 1, 2 and 3 components, smaller is better; empty if degenerate.
-        ashman_d: Ashman's D of balanced and imbalanced; signed: of balanced and the tail further from it.
+        ashman_d: Ashman's D of balanced and imbalanced; signed: of balanced and the less separate tail (of weight
+            MIN_WEIGHT or more).
         num_modes: local maxima of the density over [-1, 1].
         smaller_weight: of the two components that `ashman_d` compares, 0 to 0.5.
         converged: EM stopped by its tolerance, not by its limit of steps.
@@ -327,7 +328,7 @@ def _fit(
 ) -> MixtureFit:
     """Return the fit with its validity."""
     real = [pair for pair in _separations(parameters) if pair[1] >= MIN_WEIGHT]
-    separation, smaller_weight = max(real or _separations(parameters))
+    separation, smaller_weight = min(real or _separations(parameters))
     modes = num_modes(parameters)
     bimodal = is_bimodal(bic, separation, smaller_weight, modes)
     verdict: Verdict = "three components" if three else "bimodal" if bimodal else "unimodal"
