@@ -99,3 +99,7 @@ def test_values_on_two_atoms_fit_without_warning() -> None:
     fit = em.fit_components(values, em.binned_points(values), num_components=3, seed=0, warm_start=None)
     assert np.isfinite(fit.mean_log_likelihood)
     assert (fit.components.variances >= em.REG_COVAR).all()
+
+
+def test_regularisation_is_that_of_the_method() -> None:
+    assert em.REG_COVAR == 1e-4

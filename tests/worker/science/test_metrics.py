@@ -42,9 +42,11 @@ def test_calibration_error_equals_a_case_computed_by_hand() -> None:
 
 
 def test_calibration_error_has_fifteen_bins_closed_above() -> None:
-    edges = np.array([1 / 15, 2 / 15])
-    apart = expected_calibration_error(edges, np.array([True, False]))
-    assert apart == pytest.approx((14 / 15 + 2 / 15) / 2)  # in one bin the two errors would partly cancel
+    truth = np.array([True, False])
+    apart = expected_calibration_error(np.array([1 / 15, 2 / 15]), truth)
+    assert apart == pytest.approx((14 / 15 + 2 / 15) / 2)
+    together = expected_calibration_error(np.array([1 / 15, 0.5 / 15]), truth)  # one bin: the errors partly cancel
+    assert together == pytest.approx((14 / 15 - 0.5 / 15) / 2)
 
 
 def test_calibration_error_of_certain_and_right_is_zero() -> None:

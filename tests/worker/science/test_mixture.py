@@ -73,6 +73,14 @@ def test_skewed_beta_data_of_one_mode_are_not_bimodal(seed: int, a: float, b: fl
     assert fit.verdict == "unimodal"
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_the_signed_mixture_does_not_call_beta_data_bimodal_either(seed: int) -> None:
+    gaps = np.random.default_rng(seed).beta(2, 5, 50_000) * 2 - 1
+    fit = fit_mixture(gaps, num_components=3, seed=seed)
+    assert not fit.bimodal
+    assert fit.verdict == "unimodal"
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_laplace_data_are_not_bimodal(seed: int) -> None:
     gaps = np.random.default_rng(seed).laplace(0.0, 0.15, 5_000).clip(-1, 1)
