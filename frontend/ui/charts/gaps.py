@@ -1,0 +1,166 @@
+"""Charts of score gaps: the histogram of an epoch with its fitted Gaussians, and the heat map over epochs."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import Any, Final
+
+import altair as alt
+import pandas as pd
+
+from frontend.ui import words
+from frontend.ui.charts import palette
+from worker.contract.events import Histogram, Mixture, SplitReport
+
+BRUSH: Final = "brush"
+GRID_POINTS: Final = 161
+HEIGHT: Final = 300
+
+
+def histogram_table(histogram: Histogram) -> pd.DataFrame:
+    """Returns low, high, middle and samples of every bin."""
+    edges, counts = histogram.edges, histogram.counts
+    middles = [(low + high) / 2 for low, high in pairwise(edges)]
+    return pd.DataFrame({"low": edges[:-1], "high": edges[1:], "middle": middles, "samples": counts})
+
+
+def density(mean: float, variance: float, gap: float) -> float:
+    """Returns the density of a Gaussian at `gap`."""
+    return math.exp(-((gap - mean) ** 2) / (2 * variance)) / math.sqrt(2 * math.pi * variance)
+
+
+def curve_table(mixture: Mixture, num_samples: int, bin_width: float) -> pd.DataFrame:
+    """Returns gap, samples and curve: each component and their sum, scaled to the counts of the histogram.
+
+    Args:
+        mixture: the fit.
+        num_samples: samples in the histogram.
+        bin_width: width of its bins, gap units: a curve's height is num_samples x bin_width x weight x density.
+    """
+    rows = []
+    for step in range(GRID_POINTS):
+        gap = -1 + 2 * step / (GRID_POINTS - 1)
+        total = 0.0
+        for part in mixture.components:
+            height = num_samples * bin_width * part.weight * density(part.mean, part.variance, gap)
+            total += height
+            rows.append((gap, height, words.ROLES[part.role]))
+        rows.append((gap, total, "Mixture"))
+    return pd.DataFrame(rows, columns=["gap", "samples", "curve"])
+
+
+def gap_histogram(report: SplitReport, mixture: Mixture | None, *, brush: bool = False) -> alt.LayerChart:
+    """Returns the histogram of an epoch's gaps, blue where visual leads and orange where audio does, with its fit.
+
+    Args:
+        report: a split at an epoch, with a histogram.
+        mixture: the fit to draw over it, if any.
+        brush: lets people select a range of gaps (parameter BRUSH on the bars).
+    """
+    assert report.histogram is not None
+    bars = _bars(histogram_table(report.histogram))
+    if brush:
+        bars = bars.add_params(alt.selection_interval(name=BRUSH, encodings=["x"]))
+    width = report.histogram.edges[1] - report.histogram.edges[0]
+    columns = ["gap", "samples", "curve"]
+    curves = curve_table(mixture, report.num_samples, width) if mixture else pd.DataFrame([], columns=columns)
+    zero = alt.Chart(pd.DataFrame({"gap": [0.0]})).mark_rule(color=palette.RULE, opacity=0.5, strokeDash=[2, 3])
+    return alt.layer(bars, zero.encode(x="gap:Q"), _curves(curves)).properties(height=HEIGHT)
+
+
+def gap_axis(**options: Any) -> alt.X:
+    """Returns the x axis that all gap histograms share."""
+    return alt.X(
+        "low:Q",
+        scale=alt.Scale(domain=[-1, 1]),
+        axis=alt.Axis(values=[-1, -0.5, 0, 0.5, 1], format="+.1f", grid=False),
+        title="←\u00a0visual leads\u2003\u2003\u2003\u2003score gap (audio - visual)\u2003\u2003\u2003\u2003audio leads\u00a0→",
+        **options,
+    )
+
+
+def _bars(table: pd.DataFrame) -> alt.Chart:
+    colours = alt.Scale(
+        domain=[-0.6, 0.0, 0.6], range=[palette.VISUAL, palette.BALANCED, palette.AUDIO], clamp=True, interpolate="rgb"
+    )
+    return (
+        alt.Chart(table)
+        .mark_bar(opacity=0.75, binSpacing=0.5)
+        .encode(
+            x=gap_axis(bin="binned"),
+            x2="high:Q",
+            y=alt.Y("samples:Q", title="clips", axis=alt.Axis(tickMinStep=1)),
+            color=alt.Color("middle:Q", scale=colours, legend=None),
+            tooltip=[
+                alt.Tooltip("low:Q", title="gap from", format="+.3f"),
+                alt.Tooltip("high:Q", title="to", format="+.3f"),
+                alt.Tooltip("samples:Q", title="clips"),
+            ],
+        )
+    )
+
+
+def _curves(table: pd.DataFrame) -> alt.Chart:
+    names = list(palette.ROLE)
+    shown = [name for name in names if name in set(table["curve"])]
+    dashes = [[1, 0] if name == "Mixture" else [6, 3] for name in names]
+    return (
+        alt.Chart(table)
+        .mark_line(strokeWidth=2.2, interpolate="monotone")
+        .encode(
+            x=alt.X("gap:Q"),
+            y=alt.Y("samples:Q"),
+            color=alt.Color(
+                "curve:N",
+                scale=alt.Scale(domain=names, range=[palette.ROLE[name] for name in names]),
+                legend=alt.Legend(orient="top", title=None, symbolType="stroke", values=shown) if shown else None,
+            ),
+            strokeDash=alt.StrokeDash("curve:N", scale=alt.Scale(domain=names, range=dashes), legend=None),
+        )
+    )
+
+
+def heat_map(table: pd.DataFrame, epochs: int, boundary: int | None) -> alt.LayerChart:
+    """Returns gaps by epoch: the darker a cell, the more samples have that gap at that epoch.
+
+    Args:
+        table: history.heat_table.
+        epochs: planned epochs of the run: the axis does not move while the run goes on.
+        boundary: last epoch of stage 1, if stage 2 has begun.
+    """
+    cells = (
+        alt.Chart(table)
+        .mark_rect(color=palette.IMBALANCED)
+        .encode(
+            x=alt.X(
+                "epoch:Q",
+                scale=alt.Scale(domain=[0.5, epochs + 0.5], nice=False),
+                axis=alt.Axis(title="epoch", tickMinStep=1, format="d", grid=False),
+            ),
+            x2="epoch_end:Q",
+            y=alt.Y(
+                "low:Q",
+                scale=alt.Scale(domain=[-1, 1]),
+                axis=alt.Axis(title=words.GAP_TITLE, values=[-1, -0.5, 0, 0.5, 1], format="+.1f"),
+            ),
+            y2="high:Q",
+            opacity=alt.Opacity("share:Q", scale=alt.Scale(type="sqrt", range=[0.06, 1.0]), legend=None),
+            tooltip=[
+                alt.Tooltip("low:Q", title="gap from", format="+.2f"),
+                alt.Tooltip("high:Q", title="to", format="+.2f"),
+                alt.Tooltip("share:Q", title="share of clips", format=".1%"),
+            ],
+        )
+    )
+    return alt.layer(cells, stage_rule(boundary)).properties(height=HEIGHT)
+
+
+def stage_rule(boundary: int | None) -> alt.Chart:
+    """Returns a vertical line between stage 1 and stage 2; nothing before stage 2 has begun."""
+    table = pd.DataFrame({"epoch": [] if boundary is None else [boundary + 0.5]}, dtype=float)
+    return (
+        alt.Chart(table)
+        .mark_rule(color=palette.RULE, strokeDash=[4, 4], strokeWidth=1.5)
+        .encode(x="epoch:Q", tooltip=[alt.Tooltip("epoch:Q", title="stage 2 begins after epoch", format=".0f")])
+    )

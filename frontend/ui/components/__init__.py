@@ -1,0 +1,1 @@
+"""Browser elements that Streamlit lacks: upload straight to the API, grid of clips."""

@@ -1,0 +1,193 @@
+"""What a run's figures say, in sentences: each with its numerator, denominator, split and epoch.
+
+Pure functions. A sentence says what was measured; nothing here says why, since that takes a solo baseline.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from frontend.ui import words
+from frontend.ui.history import History, Split, split_report
+from worker.contract.events import EpochFinished, Mixture, SplitReport
+from worker.contract.resources import Run
+
+Tone = Literal["plain", "good", "watch"]
+LEAST_CHANGE: Final = 0.02
+"""Change of mean |gap| below which the page calls it steady."""
+VERDICTS: Final[dict[str, str]] = {
+    "bimodal": "Two Gaussians fit the gaps better than one, with two modes.",
+    "three components": "Three Gaussians fit the gaps better than two: look at both tails apart (signed mixture).",
+    "unimodal": "One broad group: the gaps show no two modes, so read the curves as a description, not as two groups.",
+    "degenerate": "Too few gaps, or too narrow, for a mixture: no group is told apart.",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that the figures say: a headline and a sentence."""
+
+    title: str
+    text: str
+    tone: Tone = "plain"
+
+
+def verdict(mixture: Mixture | None) -> str:
+    """Returns what the validity test says of a fit, with its figures."""
+    if mixture is None:
+        return VERDICTS["degenerate"]
+    lead = VERDICTS[mixture.verdict]
+    smallest = min((part.weight for part in mixture.components), default=0.0)
+    modes = "1 mode" if mixture.num_modes == 1 else f"{mixture.num_modes} modes"
+    tail = "" if mixture.converged else " The fit did not converge."
+    return (
+        f"{lead} Ashman's D {words.decimal(mixture.ashman_d, 1)}, {modes}, smaller weight {words.percent(smallest)}."
+        f"{tail}"
+    )
+
+
+def dominance(report: SplitReport, split: Split) -> Finding | None:
+    """Returns which modality leads on how many clips; None for a run without gaps."""
+    groups = report.correctness
+    if groups is None:
+        return None
+    total, name = report.num_samples, words.SPLITS[split]
+    audio, visual = groups.audio_dominant, groups.visual_dominant
+    lead, lead_count, other, other_count = (
+        ("audio", audio, "visual", visual) if audio >= visual else ("visual", visual, "audio", audio)
+    )
+    if lead_count == 0:
+        return Finding("No modality dominates", f"None of {total} {name} clips has a gap of 0.5 or more.", "good")
+    title = f"{lead}-dominant: {words.percent(lead_count / total)}".capitalize()
+    text = (
+        f"{lead_count} of {total} {name} clips are {lead}-dominant (a gap of 0.5 or more), {other_count} "
+        f"({words.percent(other_count / total)}) are {other}-dominant."
+    )
+    return Finding(title, text, "watch" if lead_count > 2 * other_count and lead_count / total > 0.2 else "plain")
+
+
+def accuracies(report: SplitReport, split: Split) -> Finding:
+    """Returns the accuracies with their split and where the unimodal ones come from."""
+    values = report.accuracy
+    title = f"Fused {words.percent(values.fused)}"
+    if values.audio is None or values.visual is None:
+        return Finding(title, f"On {words.count(report.num_samples, words.SPLITS[split] + ' clip')}.")
+    clips = words.count(report.num_samples, words.SPLITS[split] + " clip")
+    text = (
+        f"Audio reaches {words.percent(values.audio)} and visual {words.percent(values.visual)} of {clips}, read by "
+        f"{words.SOURCES[report.unimodal_source]}."
+    )
+    return Finding(title, text)
+
+
+def both_wrong(report: SplitReport, split: Split) -> Finding | None:
+    """Returns how many clips have similar scores and are wrong: a small gap is not yet a good clip."""
+    groups = report.correctness
+    if groups is None or not groups.similar_wrong:
+        return None
+    similar = groups.similar_right + groups.similar_wrong
+    return Finding(
+        f"Similar scores, but wrong: {words.percent(groups.similar_wrong / report.num_samples)}",
+        f"Of {similar} {words.SPLITS[split]} clips with similar scores, {groups.similar_wrong} are wrong: a gap near 0 "
+        "also means that neither modality knows.",
+    )
+
+
+def reference(history: History, shown: EpochFinished) -> EpochFinished | None:
+    """Returns the epoch to compare with: the last of stage 1 once stage 2 has begun, else the first."""
+    boundary = history.stage_boundary()
+    before = history.at(boundary) if boundary and boundary < shown.epoch else history.at(1)
+    return before if before and before.epoch < shown.epoch else None
+
+
+def gap_change(before: EpochFinished, now: EpochFinished, split: Split) -> Finding | None:
+    """Returns how the mean size of the gap changed, and whether the weak modality rose or the strong one fell.
+
+    Args:
+        before: the epoch to compare with.
+        now: the shown epoch.
+        split: whose figures.
+    """
+    old, new = split_report(before, split), split_report(now, split)
+    if not old or not new or old.mean_abs_gap is None or new.mean_abs_gap is None:
+        return None
+    change = new.mean_abs_gap - old.mean_abs_gap
+    since = f"from epoch {before.epoch} to {now.epoch}"
+    span = f"{words.decimal(old.mean_abs_gap)} → {words.decimal(new.mean_abs_gap)}"
+    moves = _moves(old, new)
+    if abs(change) < LEAST_CHANGE:
+        return Finding("The gap is steady", f"Mean |gap| {span} {since} ({words.SPLITS[split]} split). {moves[1]}")
+    if change > 0:
+        return Finding(
+            "The gap widened", f"Mean |gap| {span} {since} ({words.SPLITS[split]} split). {moves[1]}", "watch"
+        )
+    title = {"weak": "The gap narrowed: the weak modality rose", "strong": "The gap narrowed: the strong modality fell"}
+    text = f"Mean |gap| {span} {since} ({words.SPLITS[split]} split). {moves[1]}"
+    return Finding(title.get(moves[0], "The gap narrowed"), text, "watch" if moves[0] == "strong" else "good")
+
+
+def _moves(old: SplitReport, new: SplitReport) -> tuple[str, str]:
+    """Tells which modality's accuracy moved more towards the other: ("weak" | "strong" | "", sentence)."""
+    a, v = (old.accuracy.audio, new.accuracy.audio), (old.accuracy.visual, new.accuracy.visual)
+    if a[0] is None or a[1] is None or v[0] is None or v[1] is None:
+        return "", ""
+    audio, visual = ("audio", a[0], a[1]), ("visual", v[0], v[1])
+    strong, weak = (audio, visual) if a[0] >= v[0] else (visual, audio)
+    fell, rose = strong[1] - strong[2], weak[2] - weak[1]
+    text = (
+        f"The stronger modality ({strong[0]}) went {words.percent(strong[1])} → {words.percent(strong[2])}, "
+        f"the weaker ({weak[0]}) {words.percent(weak[1])} → {words.percent(weak[2])}."
+    )
+    if max(fell, rose) <= 0:
+        return "", text
+    return ("strong" if fell > rose else "weak"), text
+
+
+def probes(run: Run) -> Finding | None:
+    """Returns what the neutral probe says at the end of a run."""
+    if run.result is None or run.result.probes.audio is None or run.result.probes.visual is None:
+        return None
+    found = run.result.probes
+    return Finding(
+        "Neutral probe",
+        f"A logistic regression on each encoder's frozen features reaches {words.percent(found.audio)} by audio and "
+        f"{words.percent(found.visual)} by visual (training → validation): what the encoders know, whatever the heads "
+        "say.",
+    )
+
+
+def test_result(run: Run) -> Finding | None:
+    """Returns the test split's figures at the end of a run."""
+    if run.result is None or run.result.chosen.test is None:
+        return None
+    chosen, test = run.result.chosen, run.result.chosen.test
+    return Finding(
+        f"Test split: fused {words.percent(test.accuracy.fused)}",
+        f"Audio {words.percent(test.accuracy.audio)}, visual {words.percent(test.accuracy.visual)}, mean |gap| "
+        f"{words.decimal(test.mean_abs_gap)} of {words.count(test.num_samples, 'test clip')} at epoch {chosen.epoch}, "
+        f"chosen by {chosen.by}.",
+    )
+
+
+def findings(history: History, shown: EpochFinished, split: Split, run: Run) -> list[Finding]:
+    """Returns all that the page says of an epoch, the most telling first.
+
+    Args:
+        history: the run so far.
+        shown: the epoch that the page shows.
+        split: whose figures.
+        run: for what is known at its end.
+    """
+    report = split_report(shown, split)
+    if report is None:
+        return []
+    before = reference(history, shown)
+    said = [
+        dominance(report, split),
+        gap_change(before, shown, split) if before else None,
+        accuracies(report, split),
+        both_wrong(report, split),
+        *((test_result(run), probes(run)) if shown.epoch == history.newest else ()),
+    ]
+    return [finding for finding in said if finding]

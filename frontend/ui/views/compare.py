@@ -1,0 +1,7 @@
+"""Page: compare."""
+
+from __future__ import annotations
+
+
+def page() -> None:
+    """Draws the page."""
