@@ -1,13 +1,14 @@
 """The embedded Valkey server: its files, its configuration, its address; and checks of a server that was given.
 
 Everything lies in HOME/redis (mode 0700): server.json {port, password}, valkey.conf, the append-only files. The
-package's own Python wrapper is not used: it takes no lock on its folder and loses acknowledged writes when it is killed.
+package's own Python wrapper is not used: it takes no lock on its folder and loses acknowledged writes when killed.
 """
 
 from __future__ import annotations
 
 import json
 import secrets
+import shutil
 import subprocess
 import time
 from dataclasses import dataclass
@@ -229,6 +230,13 @@ def check_files(server: EmbeddedServer, *, fix: bool) -> str | None:
         return None
     lines = [line.strip() for line in result.stdout.splitlines() if line.strip()]
     return lines[-1] if lines else f"valkey-check-aof ended with status {result.returncode}"
+
+
+def copy_files(server: EmbeddedServer) -> Path:
+    """Copies the append-only files; returns where the copy lies."""
+    copy = server.folder / f"copy-{time.strftime('%Y%m%d-%H%M%S')}"
+    shutil.copytree(server.append_only_folder, copy)
+    return copy
 
 
 def set_files_aside(server: EmbeddedServer) -> Path:

@@ -18,10 +18,8 @@ Steps = tuple[tuple[float, signal.Signals], ...]
 _WORKERS: Steps = ((0.0, signal.SIGTERM), (4.0, signal.SIGQUIT), (5.5, signal.SIGKILL))
 _UI: Steps = ((0.0, signal.SIGTERM), (2.0, signal.SIGKILL))
 _BACKEND: Steps = ((0.0, signal.SIGTERM), (2.5, signal.SIGKILL))
-_SERVER: Steps = (
-    (0.0, signal.SIGTERM),
-    (1.0, signal.SIGKILL),
-)  # Valkey takes SIGTERM as SHUTDOWN: it syncs its file first
+# Valkey takes SIGTERM as SHUTDOWN: it syncs its file first.
+_SERVER: Steps = ((0.0, signal.SIGTERM), (1.0, signal.SIGKILL))
 _TICK_S = 0.05
 
 
