@@ -11,6 +11,8 @@ GENERATION = f"{PREFIX}:generation"
 """Set by a backend that has rebuilt Redis from the run folders; missing when Redis was emptied."""
 
 QUEUES: dict[JobKind, str] = {"run": "train", "dataset": "prepare", "score": "score"}
+TASKS: dict[JobKind, str] = {"run": "gapscope.train", "dataset": "gapscope.prepare", "score": "gapscope.score"}
+"""Celery's names of the tasks; each takes one argument, the id of the job to look at."""
 
 
 def job(kind: JobKind, job_id: str) -> str:
@@ -39,3 +41,8 @@ def worker_beat(name: str) -> str:
 
 
 WORKER_BEATS = f"{PREFIX}:worker:*"
+
+
+def idempotency(digest: str) -> str:
+    """Returns the key, expiring, of the answer to a POST that carried an Idempotency-Key."""
+    return f"{PREFIX}:idempotency:{digest}"
