@@ -154,6 +154,7 @@ def _check_server_files(examined: Examined, known: server.EmbeddedServer, name: 
     with HomeLock(examined.home):
         copy = server.copy_files(known)
         if server.check_files(known, fix=True) is None and server.check_files(known, fix=False) is None:
+            server.ask_for_rebuild(known)
             return Finding(
                 "server", "ok", f"embedded {name}; its files were damaged and are repaired (a copy is in {copy})"
             )

@@ -21,6 +21,7 @@ from redis.retry import Retry
 
 from backend.stack import ports
 from backend.stack.errors import StackError
+from worker.contract import keys
 from worker.contract.layout import write_atomically
 
 HOST = "127.0.0.1"
@@ -237,6 +238,17 @@ def copy_files(server: EmbeddedServer) -> Path:
     copy = server.folder / f"copy-{time.strftime('%Y%m%d-%H%M%S')}"
     shutil.copytree(server.append_only_folder, copy)
     return copy
+
+
+def ask_for_rebuild(server: EmbeddedServer) -> None:
+    """Makes the next start rebuild from the run folders: adds the deletion of the generation key to the files."""
+    files = sorted(server.append_only_folder.glob("*.incr.aof"), key=lambda path: int(path.name.split(".")[2]))
+    if not files:
+        return
+    commands = (("SELECT", "0"), ("DEL", keys.GENERATION))
+    with files[-1].open("ab") as file:
+        for words in commands:
+            file.write(f"*{len(words)}\r\n".encode() + b"".join(f"${len(w)}\r\n{w}\r\n".encode() for w in words))
 
 
 def set_files_aside(server: EmbeddedServer) -> Path:
