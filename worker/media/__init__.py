@@ -1,0 +1,1 @@
+"""From a file to tensors: decoding (torch-free, sandboxed) and the one Preprocessor."""
