@@ -13,8 +13,6 @@ GENERATION = f"{PREFIX}:generation"
 QUEUES: dict[JobKind, str] = {"run": "train", "dataset": "prepare", "score": "score"}
 TASKS: dict[JobKind, str] = {"run": "gapscope.train", "dataset": "gapscope.prepare", "score": "gapscope.score"}
 """Names of the Celery tasks; each takes one argument, the job's id, and only means "look at this job"."""
-TASKS: dict[JobKind, str] = {"run": "gapscope.train", "dataset": "gapscope.prepare", "score": "gapscope.score"}
-"""Celery's names of the tasks; each takes one argument, the id of the job to look at."""
 
 
 def job(kind: JobKind, job_id: str) -> str:
