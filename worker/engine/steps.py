@@ -43,6 +43,7 @@ class Snapshot:
 
     `tensors` holds weights, buffers, optimizer state, RNG states and partial gap rows by dotted name; `record` is JSON
     (specs, classes, mixtures, epoch, step, the epoch's EpochFinished, objective state).
+    `epoch` counts finished epochs; `step` is 0 at the end of one, else the batches done of the next.
     """
 
     epoch: int
@@ -57,7 +58,8 @@ class EpochDone:
 
     event: EpochFinished
     columns: dict[str, NDArray[np.generic]]
-    """Columns of layout.SAMPLE_COLUMNS for the rows in `rows`; names and labels come from the store."""
+    """Columns of layout.SAMPLE_COLUMNS for the rows in `rows`, but sample_id, split and label, which the store has;
+    predicted_* are int32 indices of the store's classes."""
     rows: NDArray[np.int64]
     """Store indices of the table's rows, ascending (test rows only where the test split was evaluated)."""
     gaps: NDArray[np.float32]
@@ -69,9 +71,17 @@ class EpochDone:
 
 @dataclass(frozen=True)
 class RunDone:
-    """Training is complete."""
+    """Training is complete.
+
+    Under protocol honest test rows stand in no epoch's table: they come here, of the last epoch's weights (posteriors
+    by its training mixture). Under paper, and without a test split, both are None.
+    """
 
     result: RunResult
+    test_columns: dict[str, NDArray[np.generic]] | None = None
+    """Columns of layout.SAMPLE_COLUMNS, as in EpochDone."""
+    test_rows: NDArray[np.int64] | None = None
+    """Store indices of the test split, ascending."""
 
 
 TrainingStep = PhaseChanged | StepDone | EpochDone | RunDone

@@ -1,0 +1,134 @@
+"""The audio-visual model: two encoders, a fusion and two unimodal heads.
+
+Every method gets the two heads. Where the loss trains them they are heads; otherwise they are probes: they read
+detached features, so nothing they do reaches the rest of the model. This module must not know losses or optimizers.
+
+Shapes: B clips, T frames, M mel bins, S time steps, H x W pixels, A / V features of a modality, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol, cast
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+Features = Mapping[str, Tensor]
+"""{"audio": (B, A), "visual": (B, V)}, float32."""
+
+
+class EncoderPair(Protocol):
+    """What an encoder implementation offers: two modules and their numbers of features."""
+
+    audio: nn.Module
+    visual: nn.Module
+    num_audio_features: int
+    num_visual_features: int
+
+
+@dataclass(frozen=True, eq=False)
+class ModelOutput:
+    """What the model makes of a batch of features. Unimodal logits are computed when first asked for.
+
+    Attributes:
+        features: what the logits were computed from.
+        fused_logits: (B, C), float32.
+        model: whose heads read the features.
+    """
+
+    features: Features
+    fused_logits: Float[Tensor, "B C"]
+    model: AudioVisualModel
+
+    @cached_property
+    def audio_logits(self) -> Float[Tensor, "B C"]:
+        """Logits of the audio head: (B, C), float32; no gradient to the features where the heads are probes."""
+        return self.model.head_logits("audio", self.features)
+
+    @cached_property
+    def visual_logits(self) -> Float[Tensor, "B C"]:
+        """Logits of the visual head: (B, C), float32; no gradient to the features where the heads are probes."""
+        return self.model.head_logits("visual", self.features)
+
+    @cached_property
+    def split_logits(self) -> tuple[Float[Tensor, "B C"], Float[Tensor, "B C"]]:
+        """The audio and the visual part of the fused logits (`split_head`), which add up to them."""
+        audio, visual = self.model.fusion.split(self.features["audio"], self.features["visual"])
+        return audio, visual
+
+
+class AudioVisualModel(nn.Module):
+    """Encoders, fusion and unimodal heads, by these names in `state_dict` too."""
+
+    def __init__(self, encoders: nn.Module, fusion: nn.Module, heads: nn.ModuleDict, *, heads_are_probes: bool) -> None:
+        """Joins the parts.
+
+        Args:
+            encoders: a module that is an EncoderPair.
+            fusion: from (B, A) and (B, V) to (B, C).
+            heads: {"audio": A to C, "visual": V to C}.
+            heads_are_probes: detach the features before the heads.
+        """
+        super().__init__()
+        self.encoders = encoders
+        self.fusion = fusion
+        self.heads = heads
+        self.heads_are_probes = heads_are_probes
+
+    def encode_audio(self, audio: Float[Tensor, "B 1 M S"]) -> Float[Tensor, "B A"]:
+        """Returns the audio features, float32 (encoders may compute in bf16 under autocast).
+
+        Args:
+            audio: (B, 1, M, S), float, normalised log-mel spectrograms.
+        """
+        features: Tensor = cast(EncoderPair, self.encoders).audio(audio)
+        return features.float()
+
+    def encode_visual(self, frames: Float[Tensor, "B T 3 H W"]) -> Float[Tensor, "B V"]:
+        """Returns the visual features, float32.
+
+        Args:
+            frames: (B, T, 3, H, W), float, normalised frames.
+        """
+        features: Tensor = cast(EncoderPair, self.encoders).visual(frames)
+        return features.float()
+
+    def encode(self, audio: Float[Tensor, "B 1 M S"], frames: Float[Tensor, "B T 3 H W"]) -> Features:
+        """Returns the features of both modalities.
+
+        Args:
+            audio: (B, 1, M, S), float.
+            frames: (B, T, 3, H, W), float.
+        """
+        return {"audio": self.encode_audio(audio), "visual": self.encode_visual(frames)}
+
+    def classify(self, features: Features) -> ModelOutput:
+        """Returns the logits that belong to the features, in float32.
+
+        Args:
+            features: as `encode` gives them, perhaps masked or scaled by an objective.
+        """
+        return ModelOutput(features, self.fusion(features["audio"], features["visual"]), self)
+
+    def head_logits(self, modality: str, features: Features) -> Float[Tensor, "B C"]:
+        """Returns the logits of one modality's head.
+
+        Args:
+            modality: "audio" or "visual".
+            features: at least that modality's.
+        """
+        values = features[modality]
+        logits: Tensor = self.heads[modality](values.detach() if self.heads_are_probes else values)
+        return logits
+
+    def forward(self, audio: Float[Tensor, "B 1 M S"], frames: Float[Tensor, "B T 3 H W"]) -> ModelOutput:
+        """Returns what the model makes of a batch of clips.
+
+        Args:
+            audio: (B, 1, M, S), float.
+            frames: (B, T, 3, H, W), float.
+        """
+        return self.classify(self.encode(audio, frames))
