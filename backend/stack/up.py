@@ -181,7 +181,7 @@ def up(settings: Settings, host: str, api_port: int, ui_port: int, parent: int |
         plan = table.Plan(home, host, api_port, ui_port, embedded, redis_url)
         lock.name_holder(api_url=plan.api_url, ui_url=plan.ui_url)
         about = f"embedded server on port {embedded.port}" if embedded else server.check_given(redis_url)
-        shown = display.for_this_terminal()
+        shown = display.for_this_terminal() if parent is None else display.PlainDisplay()
         try:
             if killed:
                 shown.say(f"An earlier stack ended badly; ended {len(killed)} processes that it had left behind")

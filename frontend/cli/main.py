@@ -1,0 +1,93 @@
+"""The command `gapscope`. A command's module is imported when the command is called, so that help comes at once."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "up": ("frontend.cli.stack:up", "Start everything on this machine; Ctrl-C stops it."),
+    "demo": ("frontend.cli.demo:demo", "Start everything and train a comparison on built-in clips."),
+    "launch": ("frontend.cli.launch:launch", "Launch a training run."),
+    "watch": ("frontend.cli.watch:watch", "Follow a run until it ends."),
+    "runs": ("frontend.cli.runs:runs", "List runs."),
+    "cancel": ("frontend.cli.changes:cancel", "Cancel runs."),
+    "resume": ("frontend.cli.changes:resume", "Resume failed or cancelled runs."),
+    "delete": ("frontend.cli.changes:delete", "Delete runs (to the trash)."),
+    "samples": ("frontend.cli.samples:samples", "List samples of a run with their score gaps."),
+    "score": ("frontend.cli.score:score", "Score a clip with a run's model."),
+    "export": ("frontend.cli.export:export", "Write a run's table into a file."),
+    "doctor": ("frontend.cli.stack:doctor", "Check this machine and say what is in the way."),
+}
+"""Name -> where the command is, and its line in the help."""
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command when it is needed, and turns errors for people into one line."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        """Returns the names in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        """Returns a command, importing its module."""
+        if name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[name][0].partition(":")
+        command = getattr(importlib.import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the list of commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def invoke(self, context: click.Context) -> Any:
+        """Runs a command; a GapscopeError becomes a line on standard error and exit status 1."""
+        try:
+            return super().invoke(context)
+        except Exception as error:
+            if _is_expected(error):
+                raise click.ClickException(_explained(error)) from None
+            raise
+
+
+def _is_expected(error: Exception) -> bool:
+    errors = sys.modules.get("worker.contract.errors")  # loaded, if anything could raise one
+    return errors is not None and isinstance(error, errors.GapscopeError)
+
+
+def _explained(error: Exception) -> str:
+    lines = [str(error)]
+    for problem in getattr(error, "errors", None) or ():
+        lines.append(f"  {problem.field}: expected {problem.expected}, got {problem.got}. {problem.remedy}")
+    return "\n".join(lines)
+
+
+def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        from importlib.metadata import version
+
+        click.echo(f"gapscope {version('gapscope')}")
+        context.exit()
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Print the version."
+)
+def cli() -> None:
+    """See, sample by sample, how unevenly an audio-visual model learns, and train it so that it does not.
+
+    `gapscope demo` shows it. Commands other than up, demo and doctor talk to a running Gapscope: the one at
+    GAPSCOPE_API_URL, else the one that serves GAPSCOPE_HOME (or ./home), else http://127.0.0.1:8000.
+    """
+
+
+def main() -> None:
+    """Runs the command line."""
+    cli(prog_name="gapscope")
