@@ -11,6 +11,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import av
@@ -58,12 +59,9 @@ class Track:
     def add(self, packet: Packet, *, keep: bool) -> float:
         """Notes a packet's time, keeps it if asked, and returns its time in seconds from the start of the clip."""
         stamp = packet.pts if packet.pts is not None else packet.dts
-        time_base = packet.time_base or self.stream.time_base
-        if stamp is None or time_base is None:
-            time_s = max(self.end_s, 0.0)
-        else:
-            time_s = float(stamp * time_base) - self.origin_s
-        length_s = float(packet.duration * time_base) if packet.duration and time_base else self._nominal_s()
+        tick_s = self.tick_s
+        time_s = stamp * tick_s - self.origin_s if stamp is not None and tick_s else max(self.end_s, 0.0)
+        length_s = packet.duration * tick_s if packet.duration and tick_s else self._nominal_s()
         if not packet.is_discard:
             self.start_s = min(self.start_s, max(time_s, 0.0))
             self.end_s = max(self.end_s, time_s + length_s)
@@ -71,6 +69,11 @@ class Track:
             self.packets.append(packet)
             self.times_s.append(time_s)
         return time_s
+
+    @cached_property
+    def tick_s(self) -> float:
+        """The stream's unit of time in seconds; 0 where it has none."""
+        return float(self.stream.time_base or 0)
 
     def _nominal_s(self) -> float:
         rate = self.stream.average_rate if isinstance(self.stream, av.VideoStream) else None

@@ -130,11 +130,10 @@ class _Scaler:
     def time_of(self, frame: av.VideoFrame, track: Track) -> float:
         """Returns the frame's time from the start of the clip; counted where the frame carries none."""
         self._count += 1
-        if frame.pts is None or frame.time_base is None or track.stream.time_base is None:
+        if frame.pts is None or not track.tick_s:
             rate = track.stream.average_rate if isinstance(track.stream, av.VideoStream) else None
             return track.start_s + (self._count - 1) / float(rate or 25)
-        # The packets' times have the clip's origin taken off already: take off the same.
-        return float(frame.pts * frame.time_base) - track.origin_s
+        return frame.pts * track.tick_s - track.origin_s
 
     def scale(self, frame: av.VideoFrame) -> NDArray[np.uint8]:
         """Returns the frame as (S, S, 3) uint8, upright."""

@@ -66,8 +66,8 @@ def decode_sound(track: Track, start_s: float, end_s: float, rate_hz: int) -> So
     first_s: float | None = None
     for frame in _frames(track, begin, end_s):
         if first_s is None:
-            stamped = frame.pts is not None and frame.time_base is not None
-            first_s = float(frame.pts * frame.time_base) - track.origin_s if stamped else track.times_s[begin]
+            stamp = frame.pts if track.tick_s else None
+            first_s = stamp * track.tick_s - track.origin_s if stamp is not None else track.times_s[begin]
         try:
             pieces += [piece.to_ndarray().reshape(-1) for piece in resampler.resample(frame)]
         except (av.FFmpegError, ValueError):  # the format changes in mid-stream: what came before is used

@@ -1,0 +1,1 @@
+"""Datasets: which clips there are, and the prepared store that training reads."""

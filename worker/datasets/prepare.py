@@ -1,0 +1,249 @@
+"""Preparation: from a dataset spec to its prepared store, in parallel, resumable, one bad clip harming none.
+
+Clips are decoded (and, for built-in data, made) by expendable torch-free processes; this process turns sound into its
+stored form and writes. It works in `store.partial` and renames it to `store` when everything is on the disk.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from worker.contract.errors import MediaError
+from worker.contract.resources import PrepareProgress
+from worker.contract.spec.datasets import DatasetSpec
+from worker.datasets.finish import finish_store
+from worker.datasets.partial import Finished, PartialStore, Shapes
+from worker.datasets.source import ClipEntry, DatasetListing, check_listing, load_source
+from worker.datasets.store import STORE_FORMAT, StoreRecord, read_record
+from worker.media.container import DecodeLimits
+from worker.media.decode import DecodedClip
+from worker.media.preprocess import Preprocessor
+from worker.media.sandbox import DecodePool
+from worker.media.wire import DecodeJob, Window
+
+_PROGRESS_EVERY_S = 0.2
+_COMMIT_EVERY_S = 1.0
+_MAX_QUEUED = 64
+"""Decoded clips that wait to be written: bounds the memory."""
+
+OnProgress = Callable[[PrepareProgress], None]
+Answer = list[DecodedClip] | MediaError
+
+
+class PreparationStopped(Exception):
+    """should_stop() said so; what is finished is kept, and the next call goes on from there."""
+
+
+@dataclass(frozen=True)
+class StoreSummary:
+    """What preparation made, or found ready."""
+
+    path: Path
+    record: StoreRecord
+    built: bool
+    """False when the store was ready before."""
+    num_resumed: int = 0
+    """Clips that an earlier, interrupted call had finished."""
+    seconds: float = 0.0
+
+
+def spec_digest(spec: DatasetSpec) -> str:
+    """Returns the digest that decides whether a store fits: the spec without its protocol, which changes no tensor."""
+    return spec.digest(exclude=frozenset({"protocol"}))
+
+
+def prepare(
+    spec: DatasetSpec,
+    folder: Path,
+    *,
+    num_processes: int,
+    on_progress: OnProgress = lambda progress: None,
+    should_stop: Callable[[], bool] = lambda: False,
+    clip_timeout_s: float = 120.0,
+) -> StoreSummary:
+    """Returns the summary of the store in `folder`/store, which is made if there is none that fits the spec.
+
+    Call it from the main thread of a process that nobody else prepares the same folder in (the caller holds a lock).
+
+    Args:
+        spec: the dataset.
+        folder: the dataset's folder; clips that are made go to `folder`/clips.
+        num_processes: decoder processes.
+        on_progress: called at most five times a second, and at the end.
+        should_stop: asked after every clip.
+        clip_timeout_s: wall-clock time for one clip, after which it is skipped as media-timeout.
+
+    Raises:
+        PreparationStopped: should_stop() said so.
+        DatasetError: the dataset cannot be trained on.
+    """
+    begun = time.monotonic()
+    record = read_record(folder / "store")
+    if record is not None and record.spec_digest == spec_digest(spec):
+        return StoreSummary(folder / "store", record, built=False)
+    on_progress(PrepareProgress())
+    listing = load_source(spec).list(folder / "clips")
+    check_listing(listing)
+    preprocessor = Preprocessor(spec.preprocess)
+    shapes = Shapes(
+        len(listing.entries), preprocessor.frames_shape, preprocessor.audio_shape, preprocessor.audio_dtype
+    )
+    plan = f"{STORE_FORMAT} {spec_digest(spec)} {listing.digest()}"
+    with PartialStore(folder / "store.partial", plan, shapes) as partial:
+        results = {item.row: item for item in partial.journal()}
+        num_resumed = len(results)
+        meter = _Meter(on_progress, len(listing.entries), len(listing.skipped), results)
+        writer = _Writer(partial, preprocessor)
+        todo = [row for row in range(len(listing.entries)) if row not in results]
+        with DecodePool(min(num_processes, max(1, len(todo))), timeout_s=clip_timeout_s) as pool:
+            for row, answer in pool.run(_jobs(spec, listing, todo)):
+                results[row] = writer.take(row, answer)
+                meter.update()
+                if should_stop():
+                    writer.close()
+                    raise PreparationStopped
+        writer.close()
+        meter.update(final=True)
+    record = finish_store(folder / "store.partial", spec, spec_digest(spec), listing, results, shapes)
+    _put_in_place(folder)
+    return StoreSummary(folder / "store", record, True, num_resumed, time.monotonic() - begun)
+
+
+def _jobs(spec: DatasetSpec, listing: DatasetListing, rows: list[int]) -> Iterator[tuple[int, DecodeJob]]:
+    window, limits = Window.of(spec.preprocess), DecodeLimits()
+    for row in rows:
+        entry = listing.entries[row]
+        yield row, _job(entry, window, limits)
+
+
+def _job(entry: ClipEntry, window: Window, limits: DecodeLimits) -> DecodeJob:
+    return DecodeJob(
+        str(entry.path),
+        window,
+        limits,
+        audio_path=str(entry.audio_path) if entry.audio_path else None,
+        start_s=entry.start_s,
+        end_s=entry.end_s,
+        maker=entry.maker,
+        recipe=entry.recipe,
+    )
+
+
+class _Writer:
+    """Turns answers into rows of the partial store; spectrograms and writes run in one thread beside the decoding."""
+
+    def __init__(self, partial: PartialStore, preprocessor: Preprocessor) -> None:
+        self._partial = partial
+        self._preprocessor = preprocessor
+        self._thread = ThreadPoolExecutor(1, "store-writer")
+        self._futures: list[Future[None]] = []
+        self._committed_at = time.monotonic()
+
+    def take(self, row: int, answer: Answer) -> Finished:
+        """Queues a clip to be written and returns what became of it."""
+        finished = _outcome(row, answer)
+        self._futures.append(self._thread.submit(self._write, finished, answer))
+        if len(self._futures) >= _MAX_QUEUED:
+            for future in self._futures[: _MAX_QUEUED // 2]:
+                future.result()
+            del self._futures[: _MAX_QUEUED // 2]
+        return finished
+
+    def close(self) -> None:
+        """Waits until all is written and makes it durable."""
+        self._thread.shutdown(wait=True)
+        for future in self._futures:
+            future.result()
+        self._partial.commit()
+
+    def _write(self, finished: Finished, answer: Answer) -> None:
+        if not finished.code and not isinstance(answer, MediaError):
+            clip = answer[0]
+            assert clip.frames is not None
+            assert clip.waveform is not None
+            self._partial.write(finished.row, clip.frames, self._preprocessor.store_audio(clip.waveform))
+        self._partial.finish(finished)
+        if time.monotonic() - self._committed_at > _COMMIT_EVERY_S:
+            self._partial.commit()
+            self._committed_at = time.monotonic()
+
+
+def _outcome(row: int, answer: Answer) -> Finished:
+    if isinstance(answer, MediaError):
+        return Finished(row, answer.code, answer.detail)
+    clip = answer[0]
+    remarks = "; ".join(clip.notes)
+    if clip.waveform is None or clip.frames is None:
+        what = "sound" if clip.waveform is None else "picture"
+        code = "media-no-audio" if clip.waveform is None else "media-no-visual"
+        return Finished(row, code, f"The clip has no {what}{f' ({remarks})' if remarks else ''}.")
+    info = clip.info
+    return Finished(
+        row=row,
+        duration_s=info.duration_s,
+        start_s=clip.start_s,
+        padded=clip.padded,
+        width=info.width,
+        height=info.height,
+        frames_per_s=info.frames_per_s,
+        sample_rate_hz=info.sample_rate_hz,
+        decoding=remarks,
+    )
+
+
+@dataclass
+class _Meter:
+    """Tells how far preparation is, at most five times a second."""
+
+    tell: OnProgress
+    total: int
+    skipped_before: int
+    results: dict[int, Finished]
+    told_at: float = 0.0
+    begun_at: float = field(default_factory=time.monotonic)
+    num_before: int = 0
+
+    def __post_init__(self) -> None:
+        self.num_before = len(self.results)
+
+    def update(self, *, final: bool = False) -> None:
+        """Reports now if it is time to."""
+        now = time.monotonic()
+        if not final and now - self.told_at < _PROGRESS_EVERY_S:
+            return
+        self.told_at = now
+        done = len(self.results)
+        rate = (done - self.num_before) / max(now - self.begun_at, 1e-3)
+        self.tell(
+            PrepareProgress(
+                done=done,
+                total=self.total,
+                skipped=self.skipped_before + sum(1 for item in self.results.values() if item.code),
+                fraction=done / self.total,
+                eta_s=(self.total - done) / rate if rate > 0 else None,
+                clips_per_s=rate,
+            )
+        )
+
+
+def _put_in_place(folder: Path) -> None:
+    """Renames the finished store to its name; an older one is moved away first and then deleted."""
+    store, old = folder / "store", folder / "store.old"
+    shutil.rmtree(old, ignore_errors=True)
+    if store.exists():
+        store.rename(old)
+    (folder / "store.partial").rename(store)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    shutil.rmtree(old, ignore_errors=True)
+
+
