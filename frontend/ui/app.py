@@ -8,8 +8,8 @@ from typing import Final
 import streamlit as st
 
 from frontend.ui import links
-from frontend.ui.views import compare, datasets, new_run, run, runs, system, test_clip
 from frontend.ui.service import guarded
+from frontend.ui.views import compare, datasets, new_run, run, runs, system, test_clip
 
 BRAND: Final = Path(__file__).parent / "brand"
 STYLE: Final = """<style>

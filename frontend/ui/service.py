@@ -13,16 +13,15 @@ from urllib.parse import urljoin
 
 import streamlit as st
 
-from frontend.ui._standin import StandIn as GapscopeClient
+from frontend.client import GapscopeClient, UnreachableError, discover
 from worker.contract.errors import GapscopeError
 
-DEFAULT_API_URL: Final = "http://127.0.0.1:8000"
-UNREACHABLE: Final = frozenset({"api-unreachable", "api-timeout", "unavailable"})
+TIMEOUT_S: Final = 10.0
 
 
 def api_url() -> str:
     """Returns the API's address for calls of this process."""
-    return os.environ.get("GAPSCOPE_API_URL", DEFAULT_API_URL).rstrip("/")
+    return discover()
 
 
 def public_url() -> str:
@@ -37,7 +36,7 @@ def browser_address(address: str) -> str:
 
 @st.cache_resource(show_spinner=False)
 def _client(url: str) -> GapscopeClient:
-    return GapscopeClient(url)
+    return GapscopeClient(url, timeout_s=TIMEOUT_S)
 
 
 def client() -> GapscopeClient:
@@ -65,18 +64,14 @@ def show_error(error: GapscopeError, *, page: bool = False) -> None:
         error: what the client raised.
         page: the error took the whole page: offer to try again.
     """
-    if error.code in UNREACHABLE:
+    if isinstance(error, UnreachableError):
         _show_unreachable(error)
         return
-    st.error(f"**{_title(error)}**  \n{error.detail}", icon=":material/error:")
+    st.error(f"**{error.title}**  \n{error.detail}", icon=":material/error:")
     for problem in error.errors or ():
         st.caption(f"`{problem.field}`: expected {problem.expected}, got {problem.got}. {problem.remedy}")
     if page:
         st.button("Try again", key="try_again", icon=":material/refresh:")
-
-
-def _title(error: GapscopeError) -> str:
-    return getattr(error, "title", "Something went wrong")
 
 
 def _show_unreachable(error: GapscopeError) -> None:

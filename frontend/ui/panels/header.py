@@ -111,13 +111,13 @@ def _act(what: str, run_id: str) -> None:
     api = client()
     try:
         if what == "cancel":
-            api.cancel_run(run_id)
+            api.cancel(run_id)
             st.session_state["told"] = "Cancelling: the run saves its state first."
         elif what == "resume":
-            api.resume_run(run_id)
+            api.resume(run_id)
             st.session_state["told"] = "Resumed from the last finished epoch."
         else:
-            copy = api.clone_run(run_id)
+            copy = api.clone(run_id)
             st.session_state["told"] = f"Cloned as “{run_title(copy)}”; see Runs."
     except GapscopeError as error:
         st.session_state["told_error"] = error

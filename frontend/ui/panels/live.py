@@ -261,4 +261,4 @@ def _per_class(run_id: str, epoch: int, split: Split) -> None:
 @st.cache_data(max_entries=128, show_spinner=False)
 def class_table(run_id: str, epoch: int, split: str) -> pd.DataFrame:
     """Returns the per-class table of an epoch, as the API has it (an epoch's table never changes)."""
-    return classes.class_table(client().classes(run_id, epoch=epoch, split=split))
+    return classes.class_table(client().report(run_id, "classes", epoch=epoch, split=split))

@@ -1,9 +1,224 @@
-"""The Samples tab."""
+"""The Samples tab: filters, the histogram to brush, a table by pages, and one clip in detail."""
 
 from __future__ import annotations
 
+from typing import Any, Final
+
+import pandas as pd
+import streamlit as st
+
+from frontend.ui import history as folding
+from frontend.ui import words
+from frontend.ui.charts import gaps
+from frontend.ui.feed import feed_of
+from frontend.ui.history import History, Split
+from frontend.ui.paging import Pager
+from frontend.ui.panels import live, sample
+from frontend.ui.service import client, show_error
+from worker.contract.errors import GapscopeError
 from worker.contract.resources import Run
+from worker.contract.scores import SampleRow
+
+PAGE_SIZE: Final = 25
+SORTS: Final = {
+    "Audio leads most": "-gap",
+    "Visual leads most": "gap",
+    "Widest gap": "-abs_gap",
+    "Most similar": "abs_gap",
+    "Dominant group first": "-posterior_imbalanced",
+    "Fused least sure of the true class": "p_true_fused",
+    "Audio least sure of the true class": "p_true_audio",
+    "Visual least sure of the true class": "p_true_visual",
+}
+RIGHT_WRONG: Final = {"Any": None, "Right": True, "Wrong": False}
 
 
 def draw(run: Run) -> None:
     """Draws the Samples tab."""
+    history = feed_of(run.id).advance(client())
+    if not history.epochs:
+        st.info("Samples appear with the first finished epoch.", icon=":material/hourglass_empty:")
+        return
+    epoch = live.shown_epoch(run.id, history.newest)
+    filters = _filters(run, history, epoch)
+    left, right = st.columns([1.25, 1], gap="medium")
+    with left:
+        _brush(history, filters["epoch"], filters["split"])
+        _page(run, filters)
+    with right, st.container(border=True, key="sample_detail"):
+        sample.draw(run, history, st.query_params.get("sample"), filters["epoch"])
+
+
+def _filters(run: Run, history: History, epoch: int) -> dict[str, Any]:
+    """Draws the filters and returns the API's parameters."""
+    classes = history.started.classes if history.started else []
+    first = st.columns([0.8, 1, 1.3, 1.7, 1, 1, 1], vertical_alignment="bottom")
+    st.session_state["samples_epoch"] = epoch
+    first[0].number_input(
+        "Epoch", 1, history.newest, key="samples_epoch", on_change=_epoch_typed, args=(history.newest,)
+    )
+    split = first[1].selectbox("Split", list(live.SPLIT_CHOICES), key="samples_split")
+    label = first[2].selectbox("True class", classes, index=None, placeholder="Any", key="samples_label")
+    sort = first[3].selectbox("Order", list(SORTS), key="samples_sort")
+    made: dict[str, Any] = {
+        "epoch": epoch,
+        "split": live.SPLIT_CHOICES[split],
+        "label": label,
+        "sort": SORTS[sort],
+        "min_gap": number("gap_min"),
+        "max_gap": number("gap_max"),
+    }
+    for column, (name, title) in zip(first[4:], words.MODALITIES.items(), strict=True):
+        chosen = column.selectbox(title, list(RIGHT_WRONG), key=f"samples_{name}_correct")
+        made[f"{name}_correct"] = RIGHT_WRONG[chosen]
+    least = st.slider(
+        f"At least this {words.POSTERIOR_TITLE[0].lower()}{words.POSTERIOR_TITLE[1:]}",
+        0,
+        100,
+        0,
+        5,
+        format="%d %%",
+        key="samples_posterior",
+        help=words.POSTERIOR_HELP,
+    )
+    return {**made, "min_posterior": least / 100 if least else None}
+
+
+def number(name: str) -> float | None:
+    """Returns a number of the page's address; None where there is none."""
+    try:
+        return float(st.query_params[name])
+    except (KeyError, ValueError):
+        return None
+
+
+def _epoch_typed(newest: int) -> None:
+    live.choose(int(st.session_state["samples_epoch"]), newest)
+
+
+def brushed(state: Any) -> tuple[float, float] | None:
+    """Returns the range of gaps that a brush holds, from the chart's selection; None where it is empty."""
+    selection = (state or {}).get("selection", {}).get(gaps.BRUSH, {})
+    values = next(iter(selection.values()), None) if selection else None
+    if not values:
+        return None
+    return max(-1.0, round(float(min(values)), 3)), min(1.0, round(float(max(values)), 3))
+
+
+def _brush_key(epoch: int, split: Split) -> str:
+    return f"brush_{epoch}_{split}_{st.session_state.get('brush_round', 0)}"
+
+
+def _on_brush(key: str) -> None:
+    found = brushed(st.session_state.get(key))
+    for name, value in zip(("gap_min", "gap_max"), found or (None, None), strict=True):
+        if value is None:
+            st.query_params.pop(name, None)
+        else:
+            st.query_params[name] = f"{value:g}"
+
+
+def _clear_brush() -> None:
+    st.session_state["brush_round"] = st.session_state.get("brush_round", 0) + 1
+    st.query_params.pop("gap_min", None)
+    st.query_params.pop("gap_max", None)
+
+
+def _brush(history: History, epoch: int, split: Split) -> None:
+    """Draws the histogram; a dragged range goes into the address, from where the table reads it."""
+    shown = history.at(epoch)
+    report = folding.split_report(shown, split) if shown else None
+    if report is None or report.histogram is None:
+        return
+    with st.container(border=True, key="panel_brush"):
+        low, high = number("gap_min"), number("gap_max")
+        with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+            if low is None and high is None:
+                st.caption("Drag over the histogram to see only the clips of that range of gaps.")
+            else:
+                st.markdown(
+                    f"**Gap {words.signed(-1.0 if low is None else low)} to {words.signed(1.0 if high is None else high)}**",
+                    width="content",
+                )
+                st.button("All gaps", key="clear_brush", icon=":material/close:", on_click=_clear_brush)
+        key = _brush_key(epoch, split)
+        chart = gaps.gap_histogram(report, report.mixture, brush=True).properties(height=190)
+        st.altair_chart(chart, key=key, width="stretch", on_select=lambda: _on_brush(key), selection_mode=gaps.BRUSH)
+
+
+def sample_table(rows: list[SampleRow]) -> pd.DataFrame:
+    """Returns what the table shows: percentages 0..100, and what the fused prediction says."""
+    made = [
+        {
+            "sample": row.sample_id,
+            "label": row.label,
+            "gap": row.gap,
+            "posterior": percentage(row.posterior_imbalanced),
+            "audio": percentage(row.p_true.audio),
+            "visual": percentage(row.p_true.visual),
+            "fused": percentage(row.p_true.fused),
+            "says": ("✓ " if row.predicted.fused == row.label else "✗ ") + (row.predicted.fused or words.NONE),
+            "notes": ", ".join(f"{name}: {value}" for name, value in row.notes.items()),
+        }
+        for row in rows
+    ]
+    table = pd.DataFrame(made)
+    return table.astype(dict.fromkeys(("gap", "posterior", "audio", "visual", "fused"), float)) if made else table
+
+
+def percentage(value: float | None) -> float | None:
+    """Returns a fraction as 0..100."""
+    return None if value is None else 100 * value
+
+
+def _page(run: Run, filters: dict[str, Any]) -> None:
+    """Draws one page of samples; choosing a row opens the clip beside it."""
+    pager = Pager("samples", {"run": run.id, **filters})
+    try:
+        found = client().sample_rows(run.id, **filters, limit=PAGE_SIZE, cursor=pager.cursor)
+    except GapscopeError as error:
+        show_error(error)
+        return
+    if not found.items:
+        st.info("No clip matches these filters.", icon=":material/filter_alt_off:")
+        return
+    key = "samples_table_" + str(abs(hash((repr(filters), pager.cursor))))
+    event = st.dataframe(
+        sample_table(found.items),
+        key=key,
+        hide_index=True,
+        on_select=lambda: _on_row(key, [row.sample_id for row in found.items]),
+        selection_mode="single-row",
+        height=420,
+        column_config=_columns(),
+    )
+    del event
+    if "sample" not in st.query_params:
+        st.query_params["sample"] = found.items[0].sample_id
+    pager.draw(found.next)
+
+
+def _on_row(key: str, sample_ids: list[str]) -> None:
+    rows = st.session_state[key]["selection"]["rows"]
+    if rows:
+        st.query_params["sample"] = sample_ids[rows[0]]
+
+
+def _columns() -> dict[str, Any]:
+    column = st.column_config
+    bar = {"min_value": 0, "max_value": 100, "format": "%.1f %%", "width": 105}
+    return {
+        "sample": column.TextColumn("Clip", width=110),
+        "label": column.TextColumn("True class", width=85),
+        "gap": column.NumberColumn("Score gap", format="%+.2f", help=words.GAP_HELP, width=80),
+        "posterior": column.NumberColumn(
+            "Dominant", format="%.1f %%", help=f"{words.POSTERIOR_TITLE}. {words.POSTERIOR_HELP}", width=80
+        ),
+        "audio": column.ProgressColumn("Audio", help="Score of the true class by audio.", color="#E08A1E", **bar),
+        "visual": column.ProgressColumn("Visual", help="Score of the true class by visual.", color="#2E8BC9", **bar),
+        "fused": column.ProgressColumn(
+            "Fused", help="Score of the true class by the fused prediction.", color="#12A07B", **bar
+        ),
+        "says": column.TextColumn("Fused says", width=90),
+        "notes": column.TextColumn("Notes", width=140),
+    }
