@@ -149,7 +149,7 @@ def assemble(spec: RunSpec, resolved: ResolvedSpec, store: Store) -> Assembly:
         spec=spec,
         resolved=resolved,
         store=store,
-        source=BatchSource(store, Preprocessor(store.preprocess), seed=spec.seed, augment=spec.augment, device=device),
+        source=BatchSource(store, Preprocessor(store.spec), seed=spec.seed, augment=spec.augment, device=device),
         model=model,
         objective=objective,
         optimizer=built(spec.optimizer, trained),
@@ -166,18 +166,18 @@ def check_data(store: Store) -> None:
         DatasetError: with what is missing.
     """
     for split in ("train", "validation"):
-        if len(store.split_rows(split)) == 0:
+        if len(store.indices(split)) == 0:
             raise DatasetError(
                 f"The dataset has no clips in its {split} split, at least one is needed: "
                 "check the manifest or the folders, and the list of skipped clips.",
-                code="split-missing",
+                code=f"dataset-no-{split}",
             )
-    num_classes = len(np.unique(store.labels[store.split_rows("train")]))
+    num_classes = len(np.unique(store.labels[store.indices("train")]))
     if num_classes < 2:
         raise DatasetError(
             f"The training split has {num_classes} class, at least two are needed to tell anything apart: "
             "add clips of another class.",
-            code="one-class",
+            code="dataset-one-class",
         )
 
 
@@ -187,7 +187,7 @@ def check_fit(spec: RunSpec, resolved: ResolvedSpec, store: Store) -> None:
     Raises:
         TrainingError: with what does not fit.
     """
-    num_train = len(store.split_rows("train"))
+    num_train = len(store.indices("train"))
     if spec.batch_size > num_train:
         raise TrainingError(
             f"batch_size is {spec.batch_size}, the training split has {num_train} clips: "

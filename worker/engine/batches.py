@@ -41,7 +41,7 @@ class Store(Protocol):
         """Of the store's content."""
 
     @property
-    def preprocess(self) -> PreprocessSpec:
+    def spec(self) -> PreprocessSpec:
         """What the store was prepared with."""
 
     @property
@@ -52,10 +52,10 @@ class Store(Protocol):
     def labels(self) -> NDArray[np.int64]:
         """(N,) true classes."""
 
-    def split_rows(self, split: str) -> NDArray[np.int64]:
+    def indices(self, split: str) -> NDArray[np.int64]:
         """Returns the store indices of a split, ascending."""
 
-    def batch(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.generic]]:
+    def batch(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.generic]]:
         """Returns frames uint8 (B, T, H, W, 3) and stored audio (B, ...)."""
 
 

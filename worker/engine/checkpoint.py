@@ -149,5 +149,5 @@ def _checksum(tensors: dict[str, Tensor]) -> str:
     for name in sorted(tensors):
         value = zlib.crc32(name.encode(), value)
         flat = tensors[name].contiguous().reshape(-1).view(torch.uint8)
-        value = zlib.crc32(flat.numpy(), value)
+        value = zlib.crc32(flat.numpy().data, value)
     return f"{value:08x}"

@@ -20,7 +20,7 @@ from worker.contract.events import ByModality, SplitReport, UnimodalSource
 from worker.engine.rows import BRANCHES
 from worker.science import metrics
 from worker.science.gap import NonFiniteGapError
-from worker.science.mixture import MixtureFit, MixturePair, MixtureParameters, Role, fit_mixtures
+from worker.science.mixture import MixtureFit, MixturePair, MixtureParameters, fit_mixtures
 from worker.science.posterior import posterior
 
 Columns = Mapping[str, NDArray[np.generic]]
@@ -204,5 +204,5 @@ def parameters_of(record: events.Mixture) -> MixtureParameters | None:
         np.array([component.weight for component in record.components]),
         np.array([component.mean for component in record.components]),
         np.array([component.variance for component in record.components]),
-        tuple(cast(Role, component.role) for component in record.components),
+        tuple(component.role for component in record.components),
     )

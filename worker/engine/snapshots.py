@@ -65,7 +65,7 @@ def _record(parts: Assembly, state: RunState, objective: Mapping[str, object]) -
     record: dict[str, object] = {
         "spec": parts.spec.model_dump(mode="json"),
         "resolved_spec": parts.resolved.model_dump(mode="json"),
-        "preprocess": parts.store.preprocess.model_dump(mode="json"),
+        "preprocess": parts.store.spec.model_dump(mode="json"),
         "classes": list(parts.store.classes),
         "unimodal_source": "head" if parts.objective.trains_heads else "probe",
         "mixtures": {split: _pair_record(pair) for split, pair in state.mixtures.items()},

@@ -10,7 +10,7 @@ Shapes: N samples of the store.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import cast
 
 import numpy as np
@@ -49,7 +49,7 @@ class Trainer:
         self.learner = Learner(parts)
         self.state = RunState()
         self._labels = np.asarray(parts.store.labels, dtype=np.int64)
-        self._rows = {split: parts.store.split_rows(split) for split in ("train", "validation", "test")}
+        self._rows = {split: parts.store.indices(split) for split in ("train", "validation", "test")}
         self._paper = parts.spec.dataset.protocol == "paper"
 
     @classmethod
@@ -138,7 +138,8 @@ class Trainer:
         train = self._rows["train"]
         if self.parts.spec.objective.gaps == "clean":
             return train
-        return train[~progress.rows.numpy(train)["visited"].astype(bool)]
+        unseen: NDArray[np.int64] = train[~progress.rows.numpy(train)["visited"].astype(bool)]
+        return unseen
 
     def _evaluate(
         self, epoch: int, rows: NDArray[np.int64], table: RowTable, *, resumable: bool
@@ -221,7 +222,7 @@ class Trainer:
         )
         yield RunDone(result, test_columns=columns, test_rows=None if columns is None else rows)
 
-    def _test_at(self, chosen: Chosen) -> Iterator[TrainingStep]:
+    def _test_at(self, chosen: Chosen) -> Generator[TrainingStep, None, SplitReport]:
         """Returns the test report of the chosen epoch's weights; the model has its own again afterwards."""
         own = {name: value.detach().clone() for name, value in self.parts.model.state_dict().items()}
         self.parts.model.load_state_dict(cast(dict[str, Tensor], chosen.weights))
