@@ -1,0 +1,150 @@
+"""Run, dataset and score folders, read: specs, tables by epoch, trajectories, logs, trash."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from backend.disk import folder_bytes
+from worker.contract.errors import CorruptRecordError, NotFoundError
+from worker.contract.layout import Home, RunFolder, sync_folder
+
+LOG_BLOCK = 64 * 1024
+MAX_LOG_BYTES = 4 * 1024 * 1024
+"""Most of a log that one answer carries."""
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Returns a JSON object from a file, or None when there is no such file.
+
+    Raises:
+        CorruptRecordError: when the file holds something else.
+    """
+    try:
+        document = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except ValueError as error:
+        raise CorruptRecordError(f"{path} is no JSON: {error}. Restore it from a backup.") from None
+    if not isinstance(document, dict):
+        raise CorruptRecordError(f"{path} holds no JSON object. Restore it from a backup.")
+    return document
+
+
+class Archive:
+    """Reads the folders of one home, and moves deleted ones to the trash."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+
+    def table(self, run_id: str, epoch: int | None, newest: int) -> tuple[int, Path]:
+        """Returns an epoch and its sample table.
+
+        Args:
+            run_id: the run.
+            epoch: which epoch; None means the newest.
+            newest: finished epochs of the run: what lies beyond is not committed yet.
+
+        Raises:
+            NotFoundError: code `epoch-not-found`, when the run has no such table.
+        """
+        wanted = newest if epoch is None else epoch
+        path = self._home.run(run_id).sample_table(max(wanted, 0))
+        if not 1 <= wanted <= newest or not path.exists():
+            have = f"It has finished {newest}." if newest else "It has finished none yet."
+            raise NotFoundError(f"Run {run_id} has no table of epoch {wanted}. {have}", code="epoch-not-found")
+        return wanted, path
+
+    def trajectory(self, run_id: str, index: int, num_samples: int, epochs: int) -> tuple[list[float | None], ...]:
+        """Returns the gaps and the posteriors of one sample over all finished epochs; None where not evaluated.
+
+        Args:
+            run_id: the run.
+            index: the sample's row in the store.
+            num_samples: rows of the store.
+            epochs: finished epochs.
+        """
+        folder = self._home.run(run_id)
+        return tuple(_strided(path, index, num_samples, epochs) for path in (folder.gaps, folder.posteriors))
+
+    def log_tail(self, run_id: str, lines: int) -> str:
+        """Returns the last lines of a run's log; nothing when it has none yet."""
+        return _tail(self._home.run(run_id).log, lines)
+
+    def reclaimable_bytes(self, folder: Path) -> int:
+        """Returns what deleting a folder would free."""
+        return folder_bytes(folder)
+
+    def to_trash(self, folder: Path) -> None:
+        """Moves a folder to the trash; the name says when."""
+        target = self._home.trash / f"{folder.name}.{time.time_ns() // 1_000_000}"
+        try:
+            folder.rename(target)
+        except FileNotFoundError:
+            return
+        sync_folder(self._home.trash)
+        sync_folder(folder.parent)
+
+    def purge(self, folder: Path) -> None:
+        """Deletes a folder for good: out of sight by one rename, then file by file."""
+        target = self._home.trash / f"{folder.name}.purged.{time.time_ns() // 1_000_000}"
+        try:
+            folder.rename(target)
+        except FileNotFoundError:
+            return
+        shutil.rmtree(target, ignore_errors=True)
+
+    def empty_trash(self, older_than_s: float) -> int:
+        """Deletes what lies in the trash for longer than this, and purges that a crash cut short; returns how many."""
+        limit_ms = (time.time() - older_than_s) * 1_000
+        emptied = 0
+        for folder in list(self._home.trash.iterdir()) if self._home.trash.exists() else []:
+            stamp = folder.name.rpartition(".")[2]
+            if ".purged." in folder.name or not stamp.isdigit() or int(stamp) <= limit_ms:
+                shutil.rmtree(folder, ignore_errors=True)
+                emptied += 1
+        return emptied
+
+    def trash_bytes(self) -> int:
+        """Returns what emptying the trash would free."""
+        return folder_bytes(self._home.trash)
+
+
+def _strided(path: Path, index: int, num_samples: int, epochs: int) -> list[float | None]:
+    try:
+        rows = min(epochs, path.stat().st_size // (4 * num_samples)) if num_samples else 0
+    except FileNotFoundError:
+        rows = 0
+    if rows == 0:
+        return [None] * epochs
+    values = np.memmap(path, dtype="<f4", mode="r", shape=(rows, num_samples))[:, index]
+    read: list[float | None] = [float(value) if np.isfinite(value) else None for value in values]
+    return read + [None] * (epochs - rows)
+
+
+def _tail(path: Path, lines: int) -> str:
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        return ""
+    with file:
+        position = file.seek(0, os.SEEK_END)
+        tail = b""
+        while position > 0 and tail.count(b"\n") <= lines and len(tail) < MAX_LOG_BYTES:
+            step = min(LOG_BLOCK, position)
+            position -= step
+            file.seek(position)
+            tail = file.read(step) + tail
+    kept = tail[-MAX_LOG_BYTES:].splitlines(keepends=True)[-lines:]
+    return b"".join(kept).decode("utf-8", "replace")
+
+
+def resolved_spec(folder: RunFolder) -> dict[str, Any] | None:
+    """Returns what a run really uses, or None before its first claim."""
+    return read_json(folder.resolved_spec)

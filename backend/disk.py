@@ -1,0 +1,46 @@
+"""Free disk space: new work is refused before the disk is full."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from worker.contract.errors import InsufficientStorageError
+from worker.contract.settings import MIB, Settings
+
+
+def accepts_new_work(settings: Settings) -> bool:
+    """Returns whether the disk of the home has room for new work."""
+    return _missing_bytes(settings) <= 0
+
+
+def require_space(settings: Settings) -> None:
+    """Passes when the disk of the home has room for new work.
+
+    Raises:
+        InsufficientStorageError: when it has not.
+    """
+    missing = _missing_bytes(settings)
+    if missing > 0:
+        raise InsufficientStorageError(
+            f"The disk of {settings.home} is {missing // MIB + 1:,} MiB short of the space that new work needs. "
+            "Delete runs with ?purge=true, or lower GAPSCOPE_MIN_FREE_BYTES and GAPSCOPE_MIN_FREE_SHARE."
+        )
+
+
+def _missing_bytes(settings: Settings) -> int:
+    usage = shutil.disk_usage(settings.home)
+    needed = max(settings.min_free_bytes, int(settings.min_free_share * usage.total))
+    return needed - usage.free
+
+
+def folder_bytes(folder: Path) -> int:
+    """Returns the sizes of all files under a folder, added up; a file that vanishes meanwhile counts nothing."""
+    total = 0
+    for path in folder.rglob("*"):
+        try:
+            if path.is_file() and not path.is_symlink():
+                total += path.stat().st_size
+        except OSError:
+            continue
+    return total

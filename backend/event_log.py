@@ -1,0 +1,95 @@
+"""A run's events for readers: from the stream where it has what follows, else from the archive.
+
+The archive has everything and needs no Redis; the stream has the newest events sooner where the home is a network
+file system.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from datetime import datetime
+from typing import cast
+
+import redis
+from redis.exceptions import RedisError
+
+from worker.contract import keys
+from worker.contract.events import EpochFinished, Event, RunStarted, parse_event
+from worker.contract.journal import EventReader
+from worker.contract.layout import Home
+
+OPEN_READERS = 64
+PAGE = 500
+
+
+class EventLog:
+    """The events of all runs of one home."""
+
+    def __init__(self, home: Home, client: redis.Redis) -> None:
+        self._home = home
+        self._client = client
+        self._readers: OrderedDict[str, EventReader] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def lines_after(self, run_id: str, seq: int, limit: int) -> list[bytes]:
+        """Returns up to `limit` events numbered above `seq`, in order, each as JSON."""
+        lines = self._from_stream(run_id, seq, limit)
+        return lines or self._from_archive(run_id, seq, limit)
+
+    def newest_epoch(self, run_id: str) -> int:
+        """Returns the number of finished epochs, by the archive."""
+        return next((event.epoch for event in self.newest_first(run_id) if isinstance(event, EpochFinished)), 0)
+
+    def epochs(self, run_id: str) -> list[EpochFinished]:
+        """Returns all finished epochs of a run, in order."""
+        events: list[Event] = []
+        while lines := self._from_archive(run_id, len(events), PAGE):
+            events += [parse_event(line) for line in lines]
+        return [event for event in events if isinstance(event, EpochFinished)]
+
+    def classes(self, run_id: str) -> list[str]:
+        """Returns the class names of a run, by its first event; none before it has started."""
+        lines = self._from_archive(run_id, 0, 1)
+        first = parse_event(lines[0]) if lines else None
+        return first.classes if isinstance(first, RunStarted) else []
+
+    def started_at(self, run_id: str) -> datetime | None:
+        """Returns the time of a run's first event; None before it has started."""
+        lines = self._from_archive(run_id, 0, 1)
+        return parse_event(lines[0]).time if lines else None
+
+    def newest_first(self, run_id: str) -> Iterator[Event]:
+        """Yields a run's events from the newest back."""
+        seq = self._count(run_id)
+        while seq > 0:
+            lines = self._from_archive(run_id, seq - 1, 1)
+            if lines:
+                yield parse_event(lines[0])
+            seq -= 1
+
+    def _from_stream(self, run_id: str, seq: int, limit: int) -> list[bytes]:
+        try:
+            found = self._client.xrange(keys.events(run_id), min=f"({seq}-0", max="+", count=limit)
+        except RedisError:
+            return []
+        entries = cast("list[tuple[str, dict[str, str]]]", found)
+        if not entries or entries[0][0] != f"{seq + 1}-0":
+            return []
+        return [fields["event"].encode() for _, fields in entries]
+
+    def _from_archive(self, run_id: str, seq: int, limit: int) -> list[bytes]:
+        with self._lock:
+            return self._reader(run_id).read_lines(seq, limit)
+
+    def _count(self, run_id: str) -> int:
+        with self._lock:
+            return len(self._reader(run_id))
+
+    def _reader(self, run_id: str) -> EventReader:
+        reader = self._readers.pop(run_id, None) or EventReader(self._home.run(run_id).events)
+        self._readers[run_id] = reader
+        if len(self._readers) > OPEN_READERS:
+            self._readers.popitem(last=False)
+        return reader

@@ -1,0 +1,53 @@
+"""Limits on request bodies: what is too long is refused before it is read, or while it comes in."""
+
+from __future__ import annotations
+
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from backend.problems import answer
+from worker.contract.errors import InvalidRequestError, TooLargeError
+from worker.contract.settings import MIB, Settings
+
+FORM_OVERHEAD = MIB
+"""What the other fields and the boundaries of an upload may add."""
+
+
+class BodyLimit:
+    """ASGI middleware that ends a request whose body is over its limit; uploads have a limit of their own."""
+
+    def __init__(self, app: ASGIApp, settings: Settings, upload_path: str) -> None:
+        self._app = app
+        self._upload_path = upload_path
+        self._max_body = settings.max_body_bytes
+        self._max_upload = settings.max_upload_bytes + FORM_OVERHEAD
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers 413, or hands the request on with a counting `receive`."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        limit = self._max_upload if scope["path"].rstrip("/") == self._upload_path else self._max_body
+        declared = Headers(scope=scope).get("content-length")
+        if declared is not None and not (declared.isascii() and declared.isdigit()):
+            await answer(InvalidRequestError("Content-Length must be a number.").problem())(scope, receive, send)
+            return
+        if declared is not None and int(declared) > limit:
+            await answer(_too_large(limit).problem(), {"Connection": "close"})(scope, receive, send)
+            return
+        seen = 0
+
+        async def counted() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > limit:
+                raise HTTPException(413, _too_large(limit).detail)  # FastAPI hides other errors behind a 400
+            return message
+
+        await self._app(scope, counted, send)
+
+
+def _too_large(limit: int) -> TooLargeError:
+    return TooLargeError(f"Expected a body of at most {limit:,} bytes; this one is longer.", code="body-too-large")

@@ -1,0 +1,109 @@
+"""Ledger records and folders as the resources that the API shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from backend.archive import read_json
+from backend.beats import BeatWatch
+from worker.contract.errors import CorruptRecordError
+from worker.contract.layout import Home
+from worker.contract.record import JobRecord, read_spec
+from worker.contract.resources import ResolvedSpec, Run, RunProgress
+from worker.contract.scores import JobState
+from worker.contract.spec import RunSpec
+
+_RESOLVED = TypeAdapter(ResolvedSpec)
+CACHED_SPECS = 512
+
+
+@lru_cache(maxsize=CACHED_SPECS)
+def _run_spec(path: Path, stamp: int) -> RunSpec:
+    record = read_spec(path)
+    if record is None:
+        raise CorruptRecordError(f"{path} is gone, though the ledger has the run. Restore it, or delete the run.")
+    try:
+        return RunSpec.model_validate(record.spec)
+    except ValidationError as error:
+        raise CorruptRecordError(
+            f"{path} holds a spec that this version cannot read: {error.errors()[0]['msg']}."
+        ) from None
+
+
+def run_spec(home: Home, run_id: str) -> RunSpec:
+    """Returns what was asked of a run.
+
+    Raises:
+        CorruptRecordError: when its spec.json is gone or damaged.
+    """
+    path = home.run(run_id).spec
+    try:
+        stamp = path.stat().st_mtime_ns
+    except FileNotFoundError:
+        stamp = 0
+    return _run_spec(path, stamp)
+
+
+@lru_cache(maxsize=CACHED_SPECS)
+def _resolved(path: Path, stamp: int) -> ResolvedSpec:
+    return _RESOLVED.validate_python(read_json(path))
+
+
+def resolved_spec(home: Home, run_id: str) -> ResolvedSpec | None:
+    """Returns what a run really uses, or None before its first claim."""
+    path = home.run(run_id).resolved_spec
+    try:
+        return _resolved(path, path.stat().st_mtime_ns)
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        raise CorruptRecordError(f"{path} cannot be read: {error.errors()[0]['msg']}.") from None
+
+
+def shown_state(record: JobRecord, watch: BeatWatch) -> JobState:
+    """Returns a job's state, `lost` where it runs but its beat stands still."""
+    return "lost" if watch.is_lost(record) else record.state
+
+
+def shown_run(home: Home, record: JobRecord, watch: BeatWatch, positions: Mapping[str, int]) -> Run:
+    """Returns a run as the API shows it.
+
+    Args:
+        home: where its folder lies.
+        record: what the ledger says.
+        watch: knows whether its beat stands still.
+        positions: places in the queue.
+    """
+    spec = run_spec(home, record.id)
+    return Run(
+        id=record.id,
+        name=record.facts.name or record.id,
+        tags=list(record.facts.tags),
+        state=shown_state(record, watch),
+        waiting_for=record.waiting_for,
+        attempt=record.attempt,
+        spec=spec,
+        resolved_spec=resolved_spec(home, record.id),
+        created_at=record.created_at,
+        started_at=record.started_at,
+        finished_at=record.finished_at,
+        queue_position=positions.get(record.id),
+        progress=_progress(record, spec),
+        summary=record.run_summary(),
+        result=record.run_result(),
+        error=record.error,
+    )
+
+
+def _progress(record: JobRecord, spec: RunSpec) -> RunProgress:
+    progress = record.run_progress() or RunProgress(epochs=spec.epochs)
+    changes: dict[str, object] = {"epoch": max(progress.epoch, record.epoch)}
+    if record.state != "running":
+        changes |= {"phase": "waiting", "eta_s": None, "samples_per_s": None}
+    if record.state == "finished":
+        changes["fraction"] = 1.0
+    return progress.model_copy(update=changes)

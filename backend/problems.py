@@ -1,0 +1,192 @@
+"""Errors as application/problem+json: the one place where an exception becomes an HTTP answer."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from redis.exceptions import OutOfMemoryError, RedisError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+
+from worker.contract.errors import (
+    FieldProblem,
+    GapscopeError,
+    InsufficientStorageError,
+    InvalidRequestError,
+    Problem,
+    UnavailableError,
+)
+
+MEDIA_TYPE = "application/problem+json"
+MAX_FIELDS = 20
+"""Faults that one answer lists; more help nobody."""
+
+log = logging.getLogger(__name__)
+
+_TITLES = {
+    403: "Not allowed",
+    404: "Not found",
+    405: "No such method here",
+    409: "Not possible in this state",
+    413: "Too large",
+    415: "Not a kind of file that can be used",
+    416: "No such range",
+    422: "The request is not valid",
+    429: "Too many",
+    500: "Something went wrong",
+    503: "Not available now",
+    507: "Not enough disk space",
+}
+_HTTP_CODES = {400: "invalid-request", 404: "no-such-route", 405: "method-not-allowed", 413: "body-too-large"}
+_REMEDIES = {
+    "extra_forbidden": "Leave the field out, or check its spelling against the documentation.",
+    "missing": "Add the field.",
+    "json_invalid": "Send valid JSON.",
+}
+
+
+class ForbiddenError(GapscopeError):
+    """Another web page may not do this."""
+
+    status = 403
+    title = _TITLES[403]
+    default_code = "forbidden"
+
+
+class UnsupportedMediaError(GapscopeError):
+    """The uploaded file is no clip of a kind that can be decoded."""
+
+    status = 415
+    title = _TITLES[415]
+    default_code = "not-a-clip"
+
+
+class BadRangeError(GapscopeError):
+    """The Range header asks for bytes that the file does not have."""
+
+    status = 416
+    title = _TITLES[416]
+    default_code = "range-not-satisfiable"
+
+
+def answer(problem: Problem, headers: dict[str, str] | None = None) -> JSONResponse:
+    """Returns a problem as the HTTP answer that carries it."""
+    return JSONResponse(
+        problem.model_dump(mode="json", exclude_none=True), problem.status, headers=headers, media_type=MEDIA_TYPE
+    )
+
+
+def fields_at_fault(
+    errors: Sequence[Any], drop: tuple[str, ...] = ("body", "query", "path", "header")
+) -> list[FieldProblem]:
+    """Returns pydantic's error list as field problems.
+
+    Args:
+        errors: what `ValidationError.errors()` returns.
+        drop: leading parts of a location that are no field of the request.
+    """
+    return [_field_problem(error, drop) for error in errors[:MAX_FIELDS]]
+
+
+def _field_problem(error: dict[str, Any], drop: tuple[str, ...]) -> FieldProblem:
+    place = list(error["loc"])
+    while place and place[0] in drop:
+        place = place[1:]
+    message = str(error["msg"]).removeprefix("Value error, ")
+    kind = str(error["type"])
+    return FieldProblem(
+        field=".".join(str(part) for part in place) or "(the whole)",
+        expected="no such field" if kind == "extra_forbidden" else message,
+        got="nothing" if kind == "missing" else repr(error.get("input"))[:200],
+        remedy=_REMEDIES.get(kind, "Send a value within these bounds; GET /api/v1/catalog has the schema."),
+    )
+
+
+def invalid(error: ValidationError, prefix: str = "") -> InvalidRequestError:
+    """Returns a pydantic error as the domain error for a request that is not valid.
+
+    Args:
+        error: what validation raised.
+        prefix: path of the model within the request, such as `dataset`.
+    """
+    fields = fields_at_fault(error.errors(include_url=False), drop=())
+    if prefix:
+        fields = [field.model_copy(update={"field": f"{prefix}.{field.field}"}) for field in fields]
+    return _invalid_fields(fields)
+
+
+def _invalid_fields(fields: list[FieldProblem]) -> InvalidRequestError:
+    first = fields[0]
+    return InvalidRequestError(f"{first.field}: expected {first.expected}; got {first.got}.", errors=fields)
+
+
+def invalid_field(field: str, *, expected: str, got: str, remedy: str, code: str | None = None) -> InvalidRequestError:
+    """Returns the error for one field of a request that is not valid."""
+    fault = FieldProblem(field=field, expected=expected, got=got, remedy=remedy)
+    return InvalidRequestError(f"{field}: expected {expected}; got {got}. {remedy}", code=code, errors=[fault])
+
+
+def answer_http(error: HTTPException) -> JSONResponse:
+    """Returns Starlette's own errors (no such route, no such method, body too large) as problem answers."""
+    status = error.status_code
+    problem = Problem(
+        title=_TITLES.get(status, "The request cannot be answered"),
+        status=status,
+        detail=str(error.detail),
+        code=_HTTP_CODES.get(status, f"http-{status}"),
+    )
+    return answer(problem, dict(error.headers or {}))
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Returns the OpenAPI descriptions of problem answers, for a route's `responses`."""
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {status: {"description": _TITLES[status], "content": content} for status in statuses}
+
+
+def install(app: FastAPI) -> None:
+    """Registers the handlers that turn every exception into a problem document."""
+    app.add_exception_handler(GapscopeError, _on_domain_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid_request)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(RedisError, _on_redis_error)
+    app.add_exception_handler(Exception, _on_bug)
+
+
+async def _on_domain_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, GapscopeError)
+    if error.status >= 500 and error.status not in (503, 507):
+        log.error("%s %s: %s", request.method, request.url.path, error.detail)
+    headers = {"Retry-After": "5"} if error.status in (429, 503) else None
+    return answer(error.problem(), headers)
+
+
+async def _on_invalid_request(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    return answer(_invalid_fields(fields_at_fault(error.errors())).problem())
+
+
+async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    return answer_http(error)
+
+
+async def _on_redis_error(request: Request, error: Exception) -> JSONResponse:
+    log.warning("%s %s: %s: %s", request.method, request.url.path, type(error).__name__, error)
+    if isinstance(error, OutOfMemoryError):
+        full = InsufficientStorageError("Redis is out of memory. Delete old runs or give it more.", code="redis-full")
+        return answer(full.problem())
+    gone = UnavailableError(
+        "Redis does not answer. It is started again by itself; try again soon.", code="redis-unavailable"
+    )
+    return answer(gone.problem(), {"Retry-After": "2"})
+
+
+async def _on_bug(request: Request, error: Exception) -> JSONResponse:
+    log.exception("%s %s", request.method, request.url.path, exc_info=error)
+    return answer(GapscopeError("This is a fault of Gapscope; its log says more.").problem())

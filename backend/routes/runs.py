@@ -1,0 +1,181 @@
+"""Runs: launch, list, read, cancel, resume, clone, delete, log."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, cast
+
+from fastapi import APIRouter, Body, Query, Response
+from fastapi.responses import PlainTextResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from backend.dependencies import CursorText, Limit, RunId, Services, Uses
+from backend.live import IndexEntry, queue_positions
+from backend.paging import Sort, decode_cursor, encode_cursor, fingerprint
+from backend.presenting import shown_run
+from backend.problems import documented
+from backend.run_jobs import parse_run, require_folder
+from worker.contract.record import JobRecord
+from worker.contract.resources import Run
+from worker.contract.spec import PRESETS, RunSpec
+from worker.contract.spec.run import DatasetChoice, TagName
+
+router = APIRouter(prefix="/runs", tags=["runs"])
+LOCATION = "/api/v1/runs/"
+EXAMPLE: dict[str, Any] = {"preset": "demo", "name": "first try", "epochs": 5}
+
+RunSort = Literal[
+    "created_at", "started_at", "finished_at", "name", "state", "dataset", "objective", "epoch",
+    "accuracy_fused", "accuracy_audio", "accuracy_visual", "mean_abs_gap",
+    "-created_at", "-started_at", "-finished_at", "-name", "-state", "-dataset", "-objective", "-epoch",
+    "-accuracy_fused", "-accuracy_audio", "-accuracy_visual", "-mean_abs_gap",
+]  # fmt: skip
+StateName = Literal["queued", "running", "cancelling", "cancelled", "finished", "failed", "lost"]
+
+
+class RunRequest(RunSpec):
+    """A run's spec, or a preset whose top-level keys are replaced whole by those given beside it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"anyOf": [{"required": ["preset"]}, {"required": ["dataset"]}], "examples": [EXAMPLE]}
+    )
+
+    preset: str = Field(
+        cast("Any", None),
+        description="A preset of the catalog to start from.",
+        json_schema_extra={"enum": [preset.id for preset in PRESETS]},
+    )
+    dataset: DatasetChoice = Field(
+        cast("Any", None), description="A registered dataset by id, or a dataset spec (registered first)."
+    )
+
+
+class RunPage(BaseModel):
+    """A page of runs."""
+
+    items: list[Run]
+    next: str | None = Field(None, description="Cursor of the next page; null at the end.")
+
+
+class Deleted(BaseModel):
+    """What deleting gave or would give."""
+
+    reclaimable_bytes: int = Field(description="In the trash, freed when it is emptied.")
+    freed_bytes: int
+
+
+def _shown(services: Services, record: JobRecord) -> Run:
+    queued = record.state == "queued"
+    positions = queue_positions(services.tools.ledger.active("run")) if queued else {}
+    return shown_run(services.home, record, services.watch, positions)
+
+
+def _accepted(services: Services, run_id: str, response: Response) -> Run:
+    response.headers["Location"] = LOCATION + run_id
+    return _shown(services, services.tools.record("run", run_id))
+
+
+@router.post("", status_code=202, summary="Launch a run", responses=documented(409, 413, 429, 507))
+def create_run(request: Annotated[RunRequest, Body()], services: Uses, response: Response) -> Run:
+    """Accepts a run and queues it; a dataset spec is registered and prepared first."""
+    spec = parse_run(request.model_dump(mode="json", exclude_unset=True))
+    return _accepted(services, services.runs.create(spec), response)
+
+
+class RunFilter(BaseModel):
+    """Which runs, in which order."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    state: StateName | None = Field(None, description="Only runs in this state.")
+    dataset: str | None = Field(
+        None, min_length=1, max_length=64, description="Only runs on this dataset (id or kind)."
+    )
+    objective: str | None = Field(None, min_length=1, max_length=64, description="Only runs with this method.")
+    tag: TagName | None = Field(None, description="Only runs with this tag.")
+    sort: RunSort = Field("-created_at", description="What to sort by; a leading - for descending.")
+    limit: int = Field(50, ge=1, le=500, description="Items of a page.")
+    cursor: str | None = Field(None, min_length=1, max_length=1_024, description="`next` of the page before.")
+
+    def wants(self, entry: IndexEntry, *, lost: set[str]) -> bool:
+        """Returns whether a run passes the filter."""
+        facts = entry.facts
+        state = "lost" if entry.id in lost else entry.state
+        return (
+            (self.state is None or state == self.state)
+            and (self.dataset is None or self.dataset in (facts.dataset_id, facts.dataset_kind))
+            and (self.objective is None or facts.objective == self.objective)
+            and (self.tag is None or self.tag in facts.tags)
+        )
+
+
+@router.get("", summary="Runs by page")
+def list_runs(wanted: Annotated[RunFilter, Query()], services: Uses) -> RunPage:
+    """Runs that pass the filter, a page at a time."""
+    pinned = fingerprint(wanted.model_dump(exclude={"cursor", "limit"}))
+    after = decode_cursor(wanted.cursor, pinned) if wanted.cursor else None
+    active = services.tools.ledger.active("run")
+    lost = {record.id for record in active if services.watch.is_lost(record)}
+    records, cursor = services.live.page(
+        "run", lambda entry: wanted.wants(entry, lost=lost), Sort.parse(wanted.sort), after, wanted.limit
+    )
+    positions = queue_positions(active)
+    return RunPage(
+        items=[shown_run(services.home, record, services.watch, positions) for record in records],
+        next=encode_cursor(cursor, pinned) if cursor else None,
+    )
+
+
+@router.get("/{run_id}", summary="One run", responses=documented(404))
+def read_run(run_id: RunId, services: Uses) -> Run:
+    """A run with its progress, newest summary and result."""
+    return _shown(services, services.tools.record("run", run_id))
+
+
+@router.post("/{run_id}/cancel", status_code=202, summary="Cancel a run", responses=documented(404, 409))
+def cancel_run(run_id: RunId, services: Uses, response: Response) -> Run:
+    """Asks a run to end. What its finished epochs gave is kept."""
+    services.runs.cancel(run_id)
+    return _accepted(services, run_id, response)
+
+
+@router.post("/{run_id}/resume", status_code=202, summary="Resume a run", responses=documented(404, 409, 429, 507))
+def resume_run(run_id: RunId, services: Uses, response: Response) -> Run:
+    """Queues a failed or cancelled run again; it goes on after its last finished epoch."""
+    services.runs.resume(run_id)
+    return _accepted(services, run_id, response)
+
+
+@router.post("/{run_id}/clone", status_code=202, summary="Clone a run", responses=documented(404, 409, 429, 507))
+def clone_run(run_id: RunId, services: Uses, response: Response) -> Run:
+    """Launches a new run of the same spec and resolved spec."""
+    return _accepted(services, services.runs.clone(run_id), response)
+
+
+@router.delete("/{run_id}", summary="Delete a run", responses=documented(404, 409))
+def delete_run(
+    run_id: RunId,
+    services: Uses,
+    purge: Annotated[bool, Query(description="Free the space at once; the run cannot be brought back.")] = False,
+) -> Deleted:
+    """Moves an ended run to the trash for a day, or frees its space at once."""
+    reclaimable, freed = services.runs.delete(run_id, purge=purge)
+    return Deleted(reclaimable_bytes=reclaimable, freed_bytes=freed)
+
+
+@router.get(
+    "/{run_id}/log",
+    summary="The end of a run's log",
+    response_class=PlainTextResponse,
+    responses=documented(404),
+)
+def read_log(
+    run_id: RunId,
+    services: Uses,
+    tail: Annotated[int, Query(ge=1, le=10_000, description="Lines from the end.")] = 200,
+) -> PlainTextResponse:
+    """Standard output and error of the run's processes."""
+    require_folder(services.tools, run_id)
+    return PlainTextResponse(services.archive.log_tail(run_id, tail))
+
+
+__all__ = ["CursorText", "Limit", "router"]

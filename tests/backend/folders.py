@@ -1,0 +1,190 @@
+"""Writes homes as a worker leaves them: datasets, runs with real Parquet tables, events and trajectories."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from worker.contract.events import (
+    ByModality,
+    ChosenTest,
+    Component,
+    Correctness,
+    EpochFinished,
+    Event,
+    GradientShare,
+    Histogram,
+    Mixture,
+    Probes,
+    RunFinished,
+    RunResult,
+    RunStarted,
+    SplitReport,
+    TestAt,
+)
+from worker.contract.layout import SAMPLE_COLUMNS, Home, RunFolder, new_id, write_json
+from worker.contract.spec import RunSpec, apply_preset
+
+CLASSES = ("cat", "dog", "=emu")
+START = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
+
+
+def sample_ids(count: int) -> list[str]:
+    """Returns the ids of the dataset's clips, in the store's order."""
+    return [f"clip-{index:06d}" for index in range(count)]
+
+
+def splits_of(count: int) -> list[str]:
+    """Returns the split of each clip: half train, a quarter validation, a quarter test."""
+    return [("train", "train", "validation", "test")[index % 4] for index in range(count)]
+
+
+def sample_table(count: int, epoch: int, seed: int = 0) -> pa.Table:
+    """Returns one epoch's table: probabilities drawn, all else computed from them; no gap every 50th clip."""
+    random = np.random.default_rng([seed, epoch])
+    labels = np.array(CLASSES)[np.arange(count) % 3]
+    p_true = {name: random.random(count).astype(np.float32) for name in ("fused", "audio", "visual")}
+    gap = p_true["audio"] - p_true["visual"]
+    no_gap = np.arange(count) % 50 == 49
+    columns: dict[str, Any] = {
+        "sample_id": pa.array(sample_ids(count)),
+        "split": pa.array(splits_of(count)).dictionary_encode(),
+        "label": pa.array(labels).dictionary_encode(),
+        "gap": pa.array(gap, mask=no_gap),
+        "posterior_imbalanced": pa.array(np.abs(gap), mask=no_gap),
+        "loss_weight": pa.array(np.ones(count, np.float32)),
+    }
+    for name, values in p_true.items():
+        columns[f"p_true_{name}"] = pa.array(values)
+        wrong = np.array(CLASSES)[(np.arange(count) + 1) % 3]
+        columns[f"predicted_{name}"] = pa.array(np.where(values > 0.5, labels, wrong)).dictionary_encode()
+        columns[f"{name}_correct"] = pa.array(values > 0.5)
+    return pa.table({name: columns[name] for name in SAMPLE_COLUMNS})
+
+
+def report(table: pa.Table, split: str) -> SplitReport:
+    """Returns a split's report, counted from the table."""
+    rows = [row for row in table.to_pylist() if row["split"] == split]
+    gaps = np.array([row["gap"] for row in rows if row["gap"] is not None])
+    counts, edges = np.histogram(gaps, bins=80, range=(-1, 1))
+    means = {name: float(np.mean([row[f"{name}_correct"] for row in rows])) for name in ("fused", "audio", "visual")}
+    dominant = np.abs(gaps) >= 0.5
+    by_modality = ByModality(**means)
+    mixture = Mixture(
+        components=[
+            Component(role="balanced", weight=0.6, mean=0.0, variance=0.04),
+            Component(role="imbalanced", weight=0.4, mean=-0.7, variance=0.02),
+        ],
+        bic={"1": 30.0, "2": 10.0, "3": 12.0},
+        ashman_d=4.0,
+        num_modes=2,
+        bimodal=True,
+        converged=True,
+        verdict="bimodal",
+    )
+    return SplitReport(
+        num_samples=len(rows),
+        unimodal_source="head",
+        accuracy=by_modality,
+        macro_f1=by_modality,
+        expected_calibration_error=by_modality,
+        mean_gap=float(gaps.mean()),
+        mean_abs_gap=float(np.abs(gaps).mean()),
+        histogram=Histogram(edges=edges.tolist(), counts=counts.tolist()),
+        correctness=Correctness(
+            similar_right=int((~dominant).sum()),
+            similar_wrong=0,
+            audio_dominant=int((dominant & (gaps > 0)).sum()),
+            visual_dominant=int((dominant & (gaps < 0)).sum()),
+        ),
+        mixture=mixture,
+        signed_mixture=None,
+    )
+
+
+def demo_spec(**changes: Any) -> RunSpec:
+    """Returns a small run's spec."""
+    return RunSpec.model_validate(apply_preset({"preset": "demo", "epochs": 3, **changes}))
+
+
+def write_run(home: Home, *, count: int = 200, epochs: int = 3, seed: int = 0, minute: int = 0, **changes: Any) -> str:
+    """Writes the folder of a finished run; returns its id."""
+    run_id = new_id("run")
+    folder = home.run(run_id)
+    folder.samples.mkdir(parents=True)
+    folder.checkpoints.mkdir()
+    (folder.checkpoints / "epoch-00003.safetensors").write_bytes(b"0" * 1_000)
+    spec = demo_spec(epochs=epochs, seed=seed, **changes)
+    created = START + timedelta(minutes=minute)
+    document = {"format": 1, "id": run_id, "created_at": created.isoformat(), "spec": spec.model_dump(mode="json")}
+    write_json(folder.spec, document)
+    events: list[Event] = [
+        RunStarted(
+            epochs=epochs,
+            num_train=count // 2,
+            num_validation=count // 4,
+            num_test=count // 4,
+            classes=list(CLASSES),
+            device="cpu",
+        )
+    ]
+    for epoch in range(1, epochs + 1):
+        events.append(_write_epoch(folder, count, epoch, seed))
+    last = report(pq.read_table(folder.sample_table(epochs)), "test")
+    result = RunResult(
+        last=TestAt(epoch=epochs, test=last),
+        chosen=ChosenTest(epoch=epochs, test=last, by="validation"),
+        probes=Probes(audio=0.5, visual=0.6),
+    )
+    events.append(RunFinished(result=result))
+    write_events(folder, run_id, events, created)
+    folder.log.write_text("".join(f"line {number}\n" for number in range(1, 1_001)))
+    write_json(folder.outcome, {"format": 1, "state": "finished"})
+    return run_id
+
+
+def _write_epoch(folder: RunFolder, count: int, epoch: int, seed: int) -> EpochFinished:
+    table = sample_table(count, epoch, seed)
+    pq.write_table(table, folder.sample_table(epoch), compression="zstd")
+    for path, column in ((folder.gaps, "gap"), (folder.posteriors, "posterior_imbalanced")):
+        with path.open("ab") as file:
+            file.write(table[column].to_numpy().astype("<f4").tobytes())
+    return EpochFinished(
+        epoch=epoch,
+        stage="warm-up" if epoch == 1 else "adaptive",
+        seconds=1.0,
+        samples_per_s=100.0,
+        learning_rate=0.002,
+        loss_terms={"fused": 1.0 / epoch},
+        gradient_share=GradientShare(audio=0.2, visual=0.5, fusion=0.3),
+        method={"posterior": "paper"},
+        train=report(table, "train"),
+        validation=report(table, "validation"),
+    )
+
+
+def write_events(folder: RunFolder, run_id: str, events: list[Event], created: datetime) -> None:
+    """Writes events.jsonl as the journal does: stamped and numbered from 1."""
+    lines = []
+    for seq, event in enumerate(events, start=1):
+        stamped = event.model_copy(
+            update={"seq": seq, "run_id": run_id, "attempt": 1, "time": created + timedelta(seconds=seq)}
+        )
+        lines.append(stamped.model_dump_json() + "\n")
+    folder.events.write_text("".join(lines))
+
+
+def media_bytes(size: int = 5_000) -> bytes:
+    """Returns what begins like an mp4 file."""
+    return b"\x00\x00\x00\x20ftypisom" + bytes(index % 251 for index in range(size - 12))
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Returns the documents of a JSON-lines file."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
