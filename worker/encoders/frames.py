@@ -28,4 +28,4 @@ class FrameEncoder(nn.Module):
         Source: as in OGM-GE's code; the frames share one network.
         """
         features: Tensor = self.network(frames.flatten(0, 1))
-        return features.unflatten(0, frames.shape[:2]).mean(dim=1)
+        return features.reshape(*frames.shape[:2], -1).mean(dim=1)
