@@ -65,7 +65,8 @@ def _draw(ink: NDArray[np.float64], noise: float, rng: np.random.Generator) -> N
         grid[index, top : top + size, left : left + size] += _INK * digit
     grid += _INK * noise * rng.standard_normal(grid.shape)
     grey = np.round(np.clip(grid, 0.0, 1.0) * 255).astype(np.uint8)
-    return grey.repeat(BLOCK, axis=1).repeat(BLOCK, axis=2)
+    enlarged: NDArray[np.uint8] = grey.repeat(BLOCK, axis=1).repeat(BLOCK, axis=2)
+    return enlarged
 
 
 def _sound(digit: int, noise: float, rng: np.random.Generator, *, tone: bool) -> NDArray[np.float32]:
@@ -78,7 +79,8 @@ def _sound(digit: int, noise: float, rng: np.random.Generator, *, tone: bool) ->
         signal += np.sin(2 * np.pi * frequency * seconds + phase)  # two of unit amplitude: a tone of rms 1
     mixed = tone * signal + noise * rng.standard_normal(len(seconds))
     loudness = np.sqrt(1.0 + noise**2)
-    return np.clip(mixed * (_AUDIO_RMS / loudness), -1.0, 1.0).astype(np.float32)
+    sound: NDArray[np.float32] = np.clip(mixed * (_AUDIO_RMS / loudness), -1.0, 1.0).astype(np.float32)
+    return sound
 
 
 def _encode(path: Path, frames: NDArray[np.uint8], sound: NDArray[np.float32]) -> None:

@@ -80,7 +80,7 @@ class PartialStore:
     def write(self, row: int, frames: NDArray[np.uint8], audio: NDArray[np.generic]) -> None:
         """Writes the arrays of one clip into their places."""
         for descriptor, array in ((self._frames, frames), (self._audio, audio)):
-            view = memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+            view = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
             done = 0
             while done < len(view):
                 done += os.pwrite(descriptor, view[done:], row * len(view) + done)

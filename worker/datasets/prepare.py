@@ -91,9 +91,7 @@ def prepare(
     listing = load_source(spec).list(folder / "clips")
     check_listing(listing)
     preprocessor = Preprocessor(spec.preprocess)
-    shapes = Shapes(
-        len(listing.entries), preprocessor.frames_shape, preprocessor.audio_shape, preprocessor.audio_dtype
-    )
+    shapes = Shapes(len(listing.entries), preprocessor.frames_shape, preprocessor.audio_shape, preprocessor.audio_dtype)
     plan = f"{STORE_FORMAT} {spec_digest(spec)} {listing.digest()}"
     with PartialStore(folder / "store.partial", plan, shapes) as partial:
         results = {item.row: item for item in partial.journal()}
@@ -245,5 +243,3 @@ def _put_in_place(folder: Path) -> None:
     finally:
         os.close(descriptor)
     shutil.rmtree(old, ignore_errors=True)
-
-

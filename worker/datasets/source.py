@@ -51,9 +51,9 @@ class DatasetListing:
         """Returns 16 hexadecimal digits that change when a clip, its label, its split or its file changes."""
         digest = hashlib.sha256("\0".join(self.classes).encode())
         for entry in self.entries:
-            fields = (entry.sample_id, entry.path, entry.audio_path, entry.label, entry.split, entry.group)
-            fields += (entry.start_s, entry.end_s, sorted(entry.notes.items()), entry.recipe, _stamps(entry))
-            digest.update(repr(fields).encode())
+            names = (entry.sample_id, entry.path, entry.audio_path, entry.label, entry.split, entry.group)
+            rest = (entry.start_s, entry.end_s, sorted(entry.notes.items()), entry.recipe, _stamps(entry))
+            digest.update(repr((names, rest)).encode())
         return digest.hexdigest()[:16]
 
 
@@ -116,7 +116,9 @@ def check_train_classes(classes: Sequence[str], train_counts: Counter[str]) -> N
         DatasetError: dataset-no-train, dataset-class-not-in-train.
     """
     if not train_counts:
-        raise DatasetError("There is no training clip. Mark some clips with the split 'train'.", code="dataset-no-train")
+        raise DatasetError(
+            "There is no training clip. Mark some clips with the split 'train'.", code="dataset-no-train"
+        )
     missing = [name for name in classes if not train_counts[name]]
     if missing:
         raise DatasetError(

@@ -29,7 +29,7 @@ class Draws:
 
 
 def draws(seed: int, epoch: int, sample_ids: Sequence[str]) -> Draws:
-    """Returns the random numbers of each sample in one epoch: BLAKE2b of (seed, epoch, sample id) as a counter-based RNG.
+    """Returns the random numbers of each sample in one epoch: BLAKE2b of (seed, epoch, sample id) as bits.
 
     Args:
         seed: of the run.

@@ -1,4 +1,4 @@
-"""The expendable decoder process: `python -P -m worker.media.child RESULT_FD PARENT_PID DIE_WITH_PARENT`.
+"""The expendable decoder process: `python -P -m worker.media.child RESULT_FD PARENT_PID DIE_WITH_PARENT WARM`.
 
 Reads one job a line on standard input, answers one line each on standard output, writes arrays into the inherited
 file. It never imports torch. Whatever a clip does to it, its parent starts another one.
@@ -26,7 +26,7 @@ def main() -> int:
     _confine(parent_pid, die_with_parent=die_with_parent)
     replies = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # what a codec prints must not look like an answer
-    _serve(sys.stdin.buffer, replies, result_fd)
+    _serve(sys.stdin.buffer, replies, result_fd, warm=sys.argv[4] == "1")
     return 0
 
 
@@ -49,12 +49,15 @@ def _allow_cpu(seconds: int) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (allowed if hard < 0 else min(allowed, hard), hard))
 
 
-def _serve(jobs: BinaryIO, replies: BinaryIO, result_fd: int) -> None:
+def _serve(jobs: BinaryIO, replies: BinaryIO, result_fd: int, *, warm: bool) -> None:
     # Imported after the limits are set and while the parent is busy: a spare has it all loaded when its clip comes.
     from worker.contract.errors import MediaError
     from worker.media.decode import decode_windows
+    from worker.media.warm import warm_up
     from worker.media.wire import DecodeJob, error_line, reply_line
 
+    if warm:
+        warm_up(result_fd)
     replies.write(b"ready\n")
     for line in jobs:
         job = DecodeJob.parse(line)

@@ -13,16 +13,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TypeAlias
 
 import av
 from av.container import InputContainer
 from av.packet import Packet
-from av.stream import Disposition
+from av.stream import Disposition, Stream
 
 from worker.contract.errors import MediaError
 
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,mpegts,wav,ogg,mp3,flac"
 """Demuxers that may run: no playlists, no image sequences, nothing that opens other files."""
+
+Compressed: TypeAlias = "Packet[Stream]"
 
 _EARLY_END_FLOOR_S = 0.15
 _EARLY_END_SHARE = 0.03
@@ -52,11 +55,11 @@ class Track:
     """Time stamp of the start of the clip: packets' and frames' stamps minus this are seconds from its start."""
     start_s: float = math.inf
     end_s: float = -math.inf
-    packets: list[Packet] = field(default_factory=list)
+    packets: list[Compressed] = field(default_factory=list)
     times_s: list[float] = field(default_factory=list)
     """Presentation time of each packet, from the start of the clip."""
 
-    def add(self, packet: Packet, *, keep: bool) -> float:
+    def add(self, packet: Compressed, *, keep: bool) -> float:
         """Notes a packet's time, keeps it if asked, and returns its time in seconds from the start of the clip."""
         stamp = packet.pts if packet.pts is not None else packet.dts
         tick_s = self.tick_s
@@ -106,7 +109,7 @@ def open_container(path: Path) -> Iterator[InputContainer]:
     try:
         status = absolute.stat()
     except OSError as error:
-        raise MediaError(f"There is no readable file {path.name!r}: {error.strerror}.", code="media-not-found") from None
+        raise MediaError(f"There is no file {path.name!r}: {error.strerror}.", code="media-not-found") from None
     if not stat.S_ISREG(status.st_mode):
         raise MediaError(f"{path.name!r} is no regular file.", code="media-not-decodable")
     if status.st_size == 0:
@@ -116,7 +119,8 @@ def open_container(path: Path) -> Iterator[InputContainer]:
         container = av.open(str(absolute), mode="r", options=options, metadata_errors="replace")
     except (av.FFmpegError, ValueError, OverflowError) as error:
         raise MediaError(
-            f"{path.name!r} cannot be opened as mp4, mov, mkv, webm, avi, flv, mpegts, wav, ogg, mp3 or flac ({_said(error)}).",
+            f"{path.name!r} is no readable mp4, mov, mkv, webm, avi, flv, mpegts, wav, ogg, mp3 or flac file "
+            f"({_said(error)}).",
             code="media-not-decodable",
         ) from None
     with container:
@@ -171,7 +175,7 @@ def _read_all(container: InputContainer, media: Media, *, keep: bool) -> None:
         by_index[packet.stream_index].add(packet, keep=keep)
 
 
-def _packets(container: InputContainer, media: Media) -> Iterator[Packet]:
+def _packets(container: InputContainer, media: Media) -> Iterator[Compressed]:
     try:
         for packet in container.demux([track.stream for track in media.tracks]):
             if packet.size:

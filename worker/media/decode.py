@@ -265,7 +265,8 @@ def _frame_times(track: Track, window: _Window, num_frames: int) -> NDArray[np.f
     begin, end = max(window.start_s, track.start_s), min(window.start_s + window.length_s, track.end_s)
     if end <= begin:
         return np.full(num_frames, begin)
-    return begin + (np.arange(num_frames) + 0.5) * ((end - begin) / num_frames)
+    middles = np.arange(0.5, num_frames, dtype=np.float64)
+    return begin + middles * ((end - begin) / num_frames)
 
 
 def _info(audio: Track | None, visual: Track | None) -> MediaInfo:

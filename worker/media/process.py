@@ -28,7 +28,12 @@ _PASSED_ON = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR", "SYSTEMROOT
 class DecoderProcess:
     """A child that decodes one job at a time; not safe for use by several threads at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, warm: bool = False) -> None:
+        """Starts the child.
+
+        Args:
+            warm: the child decodes a tiny clip of its own first, so that the first real one is as fast as the second.
+        """
         self._results = _shared_file()
         self._buffer = b""
         self.job: DecodeJob | None = None
@@ -36,7 +41,7 @@ class DecoderProcess:
         # PDEATHSIG fires when the thread ends that started the child: only the main thread lasts as long as we do.
         # Elsewhere the end of the child's standard input is what ends it.
         with_parent = threading.current_thread() is threading.main_thread()
-        arguments = [str(self._results), str(os.getpid()), "1" if with_parent else "0"]
+        arguments = [str(self._results), str(os.getpid()), "1" if with_parent else "0", "1" if warm else "0"]
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "worker.media.child", *arguments],
             stdin=subprocess.PIPE,
@@ -119,6 +124,10 @@ class DecoderProcess:
             code="media-timeout",
         )
 
+    def kill(self) -> None:
+        """Kills the child without waiting for its end, which takes some milliseconds; `close` must follow."""
+        self._process.kill()
+
     def close(self) -> None:
         """Kills the child and frees what it held."""
         if self._results < 0:
@@ -153,7 +162,7 @@ def _environment() -> dict[str, str]:
 
 def _shared_file() -> int:
     """Returns the descriptor of a file without a name, in memory where the system can."""
-    if sys.platform == "linux":
+    if hasattr(os, "memfd_create"):  # Linux
         return os.memfd_create("gapscope-clip", os.MFD_CLOEXEC)
     descriptor, name = tempfile.mkstemp(prefix="gapscope-clip-")
     os.unlink(name)

@@ -10,7 +10,6 @@ import selectors
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from worker.contract.errors import MediaError
@@ -39,6 +38,7 @@ class SandboxedDecoder:
         self._limits = limits
         self._timeout_s = timeout_s
         self._spare: DecoderProcess | None = None
+        self._ended: DecoderProcess | None = None
         self.restock()
 
     def decode(
@@ -79,7 +79,8 @@ class SandboxedDecoder:
             process.send(job)
             answer = process.wait(self._timeout_s)
         finally:
-            process.close()
+            process.kill()
+            self._bury(process)
             if restock:
                 self.restock()
         if isinstance(answer, MediaError):
@@ -91,13 +92,20 @@ class SandboxedDecoder:
         if self._spare is None or not self._spare.alive:
             if self._spare is not None:
                 self._spare.close()
-            self._spare = DecoderProcess()
+            self._spare = DecoderProcess(warm=True)
 
     def close(self) -> None:
         """Ends the spare."""
+        self._bury(None)
         if self._spare is not None:
             self._spare.close()
             self._spare = None
+
+    def _bury(self, process: DecoderProcess | None) -> None:
+        """Reaps the process before this one: by now it has ended, and nobody waits for it."""
+        if self._ended is not None:
+            self._ended.close()
+        self._ended = process
 
     def _take(self) -> DecoderProcess:
         self.restock()
@@ -108,7 +116,7 @@ class SandboxedDecoder:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
 
@@ -185,5 +193,5 @@ class DecodePool:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()

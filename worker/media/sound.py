@@ -69,17 +69,21 @@ def decode_sound(track: Track, start_s: float, end_s: float, rate_hz: int) -> So
             stamp = frame.pts if track.tick_s else None
             first_s = stamp * track.tick_s - track.origin_s if stamp is not None else track.times_s[begin]
         try:
-            pieces += [piece.to_ndarray().reshape(-1) for piece in resampler.resample(frame)]
+            pieces += [_flat(piece) for piece in resampler.resample(frame)]
         except (av.FFmpegError, ValueError):  # the format changes in mid-stream: what came before is used
             break
     if first_s is None:
         return None
-    pieces += [piece.to_ndarray().reshape(-1) for piece in resampler.resample(None)]
+    pieces += [_flat(piece) for piece in resampler.resample(None)]
     samples = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
     if not len(samples):
         return None
     samples = np.clip(np.nan_to_num(samples, nan=0.0, posinf=1.0, neginf=-1.0), -1.0, 1.0)
     return Sound(samples.astype(np.float32, copy=False), first_s, rate_hz)
+
+
+def _flat(frame: av.AudioFrame) -> NDArray[np.float32]:
+    return frame.to_ndarray().reshape(-1).astype(np.float32, copy=False)
 
 
 def _frames(track: Track, begin: int, end_s: float) -> list[av.AudioFrame]:

@@ -6,13 +6,12 @@ Torch-free. Nothing here is ever unpickled; the parent checks every size against
 from __future__ import annotations
 
 import json
-import math
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from worker.contract.errors import MediaError
 from worker.media.container import DecodeLimits
@@ -66,7 +65,7 @@ class DecodeJob:
 
 
 def reply_line(clips: list[DecodedClip], descriptor: int) -> bytes:
-    """Writes the arrays of `clips` into the shared file, one after the other, and returns the line that tells of them."""
+    """Writes the arrays of `clips` into the shared file in turn and returns the line that tells of them."""
     position = 0
     described = []
     for clip in clips:
@@ -131,28 +130,29 @@ class _Reader:
 
     def waveform(self) -> NDArray[np.float32]:
         """Returns (S,) float32."""
-        return self._read((self._window.num_samples,), np.float32)
+        array = np.empty(self._window.num_samples, np.float32)
+        self._fill(array.view(np.uint8).data)
+        return array
 
     def frames(self) -> NDArray[np.uint8]:
         """Returns (T, H, H, 3) uint8."""
         size = self._window.frame_size
-        return self._read((self._window.num_frames, size, size, 3), np.uint8)
+        array = np.empty((self._window.num_frames, size, size, 3), np.uint8)
+        self._fill(array.reshape(-1).data)
+        return array
 
-    def _read(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[np.generic]:
-        array = np.empty(shape, dtype)
+    def _fill(self, view: memoryview) -> None:
         done = 0
-        view = memoryview(array.reshape(-1).view(np.uint8))
         while done < len(view):
             count = os.preadv(self._descriptor, [view[done:]], self._position + done)
             if count == 0:
-                raise ValueError(f"{done} of {math.prod(shape) * array.itemsize} bytes")
+                raise ValueError(f"{done} of {len(view)} bytes")
             done += count
         self._position += done
-        return array
 
 
 def _write(descriptor: int, array: NDArray[np.generic], position: int) -> int:
-    view = memoryview(array.reshape(-1).view(np.uint8))
+    view = array.reshape(-1).view(np.uint8).data
     done = 0
     while done < len(view):
         done += os.pwrite(descriptor, view[done:], position + done)
