@@ -9,6 +9,7 @@ import pandas as pd
 
 from frontend.ui import words
 from frontend.ui.charts import palette
+from frontend.ui.charts.layers import layered
 
 MAX_CLASSES: Final = 30
 
@@ -54,4 +55,4 @@ def class_gaps(table: pd.DataFrame) -> alt.LayerChart:
         )
     )
     zero = alt.Chart(pd.DataFrame({"x": [0.0]})).mark_rule(color=palette.RULE).encode(x="x:Q")
-    return alt.layer(bars, zero).properties(height=max(200, 22 * len(kept) + 40))
+    return layered(bars, zero, height=max(200, 22 * len(kept) + 40))

@@ -10,6 +10,7 @@ import pandas as pd
 from frontend.ui import words
 from frontend.ui.charts import palette
 from frontend.ui.charts.gaps import stage_rule
+from frontend.ui.charts.layers import layered
 
 HEIGHT: Final = 300
 SMALL: Final = 220
@@ -27,7 +28,8 @@ def epoch_axis(epochs: int) -> alt.X:
 def marker(epoch: int | None) -> alt.Chart:
     """Returns the line at the epoch that the page shows."""
     table = pd.DataFrame({"epoch": [] if epoch is None else [epoch]}, dtype=float)
-    return alt.Chart(table).mark_rule(color=palette.RULE, opacity=0.7).encode(x="epoch:Q")
+    line: alt.Chart = alt.Chart(table).mark_rule(color=palette.RULE, opacity=0.7).encode(x="epoch:Q")
+    return line
 
 
 def accuracies(table: pd.DataFrame, epochs: int, boundary: int | None, shown: int | None) -> alt.LayerChart:
@@ -61,7 +63,7 @@ def accuracies(table: pd.DataFrame, epochs: int, boundary: int | None, shown: in
             ],
         )
     )
-    return alt.layer(lines, stage_rule(boundary), marker(shown)).properties(height=HEIGHT)
+    return layered(lines, stage_rule(boundary), marker(shown), height=HEIGHT)
 
 
 def mean_gap(table: pd.DataFrame, epochs: int, boundary: int | None, shown: int | None) -> alt.LayerChart:
@@ -75,7 +77,7 @@ def mean_gap(table: pd.DataFrame, epochs: int, boundary: int | None, shown: int 
             tooltip=["epoch:Q", alt.Tooltip("mean_abs_gap:Q", title="mean |gap|", format=".3f")],
         )
     )
-    return alt.layer(line, stage_rule(boundary), marker(shown)).properties(height=SMALL)
+    return layered(line, stage_rule(boundary), marker(shown), height=SMALL)
 
 
 def mixture_means(table: pd.DataFrame, epochs: int, boundary: int | None) -> alt.LayerChart:
@@ -89,7 +91,7 @@ def mixture_means(table: pd.DataFrame, epochs: int, boundary: int | None) -> alt
         y=alt.Y("mean:Q", scale=scale),
         tooltip=["component:N", "epoch:Q", *_tips("mean", "low", "high", "weight")],
     )
-    return alt.layer(band, line, stage_rule(boundary)).properties(height=SMALL)
+    return layered(band, line, stage_rule(boundary), height=SMALL)
 
 
 def mixture_weights(table: pd.DataFrame, epochs: int, boundary: int | None) -> alt.LayerChart:
@@ -104,7 +106,7 @@ def mixture_weights(table: pd.DataFrame, epochs: int, boundary: int | None) -> a
             tooltip=["component:N", "epoch:Q", alt.Tooltip("weight:Q", format=".1%")],
         )
     )
-    return alt.layer(line, stage_rule(boundary)).properties(height=SMALL)
+    return layered(line, stage_rule(boundary), height=SMALL)
 
 
 def groups_over_epochs(table: pd.DataFrame, epochs: int, boundary: int | None) -> alt.LayerChart:
@@ -124,7 +126,7 @@ def groups_over_epochs(table: pd.DataFrame, epochs: int, boundary: int | None) -
             tooltip=["group:N", "epoch:Q", "samples:Q", alt.Tooltip("share:Q", format=".1%")],
         )
     )
-    return alt.layer(area, stage_rule(boundary)).properties(height=SMALL)
+    return layered(area, stage_rule(boundary), height=SMALL)
 
 
 def group_bars(now: dict[str, int], before: dict[str, int] | None, before_words: str) -> alt.LayerChart:
@@ -138,17 +140,22 @@ def group_bars(now: dict[str, int], before: dict[str, int] | None, before_words:
     table = group_rows(now, before, before_words)
     names = list(palette.GROUP)
     y = alt.Y("group:N", sort=names, title=None, axis=alt.Axis(labelLimit=180, ticks=False, domain=False))
-    x = alt.X("share:Q", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%", title="share of clips", grid=True))
+    x = alt.X(
+        "share:Q",
+        scale=alt.Scale(domain=[0, 1.3]),
+        axis=alt.Axis(format="%", title=None, values=[0, 0.25, 0.5, 0.75, 1]),
+    )
     colour = alt.Color("group:N", scale=alt.Scale(domain=names, range=list(palette.GROUP.values())), legend=None)
     tips: list[Any] = ["group:N", "samples:Q", alt.Tooltip("share:Q", format=".1%"), "earlier:N"]
     bars = alt.Chart(table).mark_bar(opacity=0.85, height=26).encode(x=x, y=y, color=colour, tooltip=tips)
     label = alt.Chart(table).mark_text(align="right", dx=-4, fontSize=13, color=palette.RULE, fontWeight=600)
     ticks = alt.Chart(table.dropna(subset=["share_before"])).mark_tick(color=palette.RULE, thickness=2.5, height=34)
-    return alt.layer(
+    return layered(
         bars,
         ticks.encode(x="share_before:Q", y=y),
-        label.encode(x=alt.datum(1.0, type="quantitative"), y=y, text="words:N"),
-    ).properties(height=HEIGHT)
+        label.encode(x=alt.datum(1.3, type="quantitative"), y=y, text="words:N"),
+        height=HEIGHT,
+    )
 
 
 def group_rows(now: dict[str, int], before: dict[str, int] | None, before_words: str) -> pd.DataFrame:

@@ -11,11 +11,14 @@ import pandas as pd
 
 from frontend.ui import words
 from frontend.ui.charts import palette
+from frontend.ui.charts.layers import layered
 from worker.contract.events import Histogram, Mixture, SplitReport
 
 BRUSH: Final = "brush"
+EM: Final = "\u2003"
 GRID_POINTS: Final = 161
 HEIGHT: Final = 300
+AXIS_TITLE: Final = f"←\u00a0visual leads{4 * EM}score gap (audio - visual){4 * EM}audio leads\u00a0→"
 
 
 def histogram_table(histogram: Histogram) -> pd.DataFrame:
@@ -66,7 +69,7 @@ def gap_histogram(report: SplitReport, mixture: Mixture | None, *, brush: bool =
     columns = ["gap", "samples", "curve"]
     curves = curve_table(mixture, report.num_samples, width) if mixture else pd.DataFrame([], columns=columns)
     zero = alt.Chart(pd.DataFrame({"gap": [0.0]})).mark_rule(color=palette.RULE, opacity=0.5, strokeDash=[2, 3])
-    return alt.layer(bars, zero.encode(x="gap:Q"), _curves(curves)).properties(height=HEIGHT)
+    return layered(bars, zero.encode(x="gap:Q"), _curves(curves), height=HEIGHT)
 
 
 def gap_axis(**options: Any) -> alt.X:
@@ -75,7 +78,7 @@ def gap_axis(**options: Any) -> alt.X:
         "low:Q",
         scale=alt.Scale(domain=[-1, 1]),
         axis=alt.Axis(values=[-1, -0.5, 0, 0.5, 1], format="+.1f", grid=False),
-        title="←\u00a0visual leads\u2003\u2003\u2003\u2003score gap (audio - visual)\u2003\u2003\u2003\u2003audio leads\u00a0→",
+        title=AXIS_TITLE,
         **options,
     )
 
@@ -84,7 +87,7 @@ def _bars(table: pd.DataFrame) -> alt.Chart:
     colours = alt.Scale(
         domain=[-0.6, 0.0, 0.6], range=[palette.VISUAL, palette.BALANCED, palette.AUDIO], clamp=True, interpolate="rgb"
     )
-    return (
+    chart: alt.Chart = (
         alt.Chart(table)
         .mark_bar(opacity=0.75, binSpacing=0.5)
         .encode(
@@ -99,13 +102,14 @@ def _bars(table: pd.DataFrame) -> alt.Chart:
             ],
         )
     )
+    return chart
 
 
 def _curves(table: pd.DataFrame) -> alt.Chart:
     names = list(palette.ROLE)
     shown = [name for name in names if name in set(table["curve"])]
     dashes = [[1, 0] if name == "Mixture" else [6, 3] for name in names]
-    return (
+    chart: alt.Chart = (
         alt.Chart(table)
         .mark_line(strokeWidth=2.2, interpolate="monotone")
         .encode(
@@ -119,6 +123,7 @@ def _curves(table: pd.DataFrame) -> alt.Chart:
             strokeDash=alt.StrokeDash("curve:N", scale=alt.Scale(domain=names, range=dashes), legend=None),
         )
     )
+    return chart
 
 
 def heat_map(table: pd.DataFrame, epochs: int, boundary: int | None) -> alt.LayerChart:
@@ -153,14 +158,15 @@ def heat_map(table: pd.DataFrame, epochs: int, boundary: int | None) -> alt.Laye
             ],
         )
     )
-    return alt.layer(cells, stage_rule(boundary)).properties(height=HEIGHT)
+    return layered(cells, stage_rule(boundary), height=HEIGHT)
 
 
 def stage_rule(boundary: int | None) -> alt.Chart:
     """Returns a vertical line between stage 1 and stage 2; nothing before stage 2 has begun."""
     table = pd.DataFrame({"epoch": [] if boundary is None else [boundary + 0.5]}, dtype=float)
-    return (
+    chart: alt.Chart = (
         alt.Chart(table)
         .mark_rule(color=palette.RULE, strokeDash=[4, 4], strokeWidth=1.5)
         .encode(x="epoch:Q", tooltip=[alt.Tooltip("epoch:Q", title="stage 2 begins after epoch", format=".0f")])
     )
+    return chart

@@ -12,9 +12,12 @@ from frontend.ui import words
 from frontend.ui.charts import palette
 from frontend.ui.charts.epochs import epoch_axis, marker
 from frontend.ui.charts.gaps import stage_rule
+from frontend.ui.charts.layers import layered
 from worker.contract.scores import SampleRow
 
 TOP_CLASSES: Final = 5
+RIGHT_EDGE: Final = 1.45
+"""Where the figures beside the bars end; a bar of 100 % ends at 1."""
 _NAMES: Final = list(palette.MODALITY)
 _COLOURS: Final = alt.Scale(domain=_NAMES, range=list(palette.MODALITY.values()))
 
@@ -35,7 +38,9 @@ def true_class_bars(row: SampleRow) -> alt.LayerChart:
     table = true_class_table(row)
     y = alt.Y("series:N", sort=_NAMES, title=None, axis=alt.Axis(ticks=False, domain=False, labelFontSize=13))
     x = alt.X(
-        "probability:Q", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%", title=None, values=[0, 0.5, 1])
+        "probability:Q",
+        scale=alt.Scale(domain=[0, RIGHT_EDGE]),
+        axis=alt.Axis(format="%", title=None, values=[0, 0.5, 1]),
     )
     bars = (
         alt.Chart(table)
@@ -43,9 +48,7 @@ def true_class_bars(row: SampleRow) -> alt.LayerChart:
         .encode(x=x, y=y, color=alt.Color("series:N", scale=_COLOURS, legend=None), tooltip=["series:N", "predicted:N"])
     )
     text = alt.Chart(table).mark_text(align="right", dx=-4, fontSize=13, fontWeight=600, color=palette.RULE)
-    return alt.layer(bars, text.encode(x=alt.datum(1.0, type="quantitative"), y=y, text="words:N")).properties(
-        height=130
-    )
+    return layered(bars, text.encode(x=alt.datum(RIGHT_EDGE, type="quantitative"), y=y, text="words:N"), height=130)
 
 
 def trajectory_table(rows: Sequence[SampleRow]) -> pd.DataFrame:
@@ -77,7 +80,7 @@ def score_trajectory(table: pd.DataFrame, epochs: int, boundary: int | None, sho
             tooltip=["series:N", "epoch:Q", alt.Tooltip("probability:Q", format=".1%")],
         )
     )
-    return alt.layer(lines, stage_rule(boundary), marker(shown)).properties(height=190)
+    return layered(lines, stage_rule(boundary), marker(shown), height=230)
 
 
 def gap_trajectory(table: pd.DataFrame, epochs: int, boundary: int | None, shown: int | None) -> alt.LayerChart:
@@ -90,7 +93,9 @@ def gap_trajectory(table: pd.DataFrame, epochs: int, boundary: int | None, shown
         color=alt.Color(
             "posterior:Q",
             scale=alt.Scale(domain=[0, 1], range=[palette.BALANCED, palette.IMBALANCED]),
-            legend=alt.Legend(orient="top", title="Prob. of the dominant group", format=".0%", gradientLength=140),
+            legend=alt.Legend(
+                orient="top", title="Prob. of the dominant group", format=".0%", gradientLength=120, gradientThickness=8
+            ),
         ),
         size=alt.value(55),
         tooltip=[
@@ -100,7 +105,7 @@ def gap_trajectory(table: pd.DataFrame, epochs: int, boundary: int | None, shown
         ],
     )
     zero = alt.Chart(pd.DataFrame({"gap": [0.0]})).mark_rule(color=palette.RULE, strokeDash=[2, 3], opacity=0.6)
-    return alt.layer(zero.encode(y="gap:Q"), line, dots, stage_rule(boundary), marker(shown)).properties(height=210)
+    return layered(zero.encode(y="gap:Q"), line, dots, stage_rule(boundary), marker(shown), height=240)
 
 
 def distribution_table(probabilities: Mapping[str, float], top: int = TOP_CLASSES) -> pd.DataFrame:
@@ -122,14 +127,14 @@ def distribution_bars(probabilities: Mapping[str, float], modality: str) -> alt.
         "label:N", sort=list(table["label"]), title=None, axis=alt.Axis(ticks=False, domain=False, labelLimit=120)
     )
     x = alt.X(
-        "probability:Q", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%", title=None, values=[0, 0.5, 1])
+        "probability:Q",
+        scale=alt.Scale(domain=[0, RIGHT_EDGE]),
+        axis=alt.Axis(format="%", title=None, values=[0, 0.5, 1]),
     )
     colour = palette.MODALITY[words.MODALITIES[modality]]
     bars = alt.Chart(table).mark_bar(color=colour, opacity=0.85, height=16).encode(x=x, y=y)
     text = alt.Chart(table).mark_text(align="right", dx=-4, fontWeight=600, color=palette.RULE)
-    return alt.layer(bars, text.encode(x=alt.datum(1.0, type="quantitative"), y=y, text="words:N")).properties(
-        height=170
-    )
+    return layered(bars, text.encode(x=alt.datum(RIGHT_EDGE, type="quantitative"), y=y, text="words:N"), height=170)
 
 
 def window_table(windows: Sequence[tuple[float, float, Mapping[str, float | None]]]) -> pd.DataFrame:
@@ -146,7 +151,7 @@ def window_table(windows: Sequence[tuple[float, float, Mapping[str, float | None
 
 def window_lines(table: pd.DataFrame) -> alt.Chart:
     """Returns the score of one class over the time of a clip, by modality."""
-    return (
+    chart: alt.Chart = (
         alt.Chart(table)
         .mark_line(strokeWidth=2)
         .encode(
@@ -158,3 +163,4 @@ def window_lines(table: pd.DataFrame) -> alt.Chart:
         )
         .properties(height=190)
     )
+    return chart

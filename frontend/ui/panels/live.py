@@ -200,8 +200,8 @@ def _diagnosis(run: Run, history: History, shown: EpochFinished, split: Split) -
 def _correctness(run: Run, history: History, shown: EpochFinished, split: Split) -> None:
     st.markdown(
         "##### Right or wrong, by gap",
-        help="Dominant: a gap of 0.5 or more, so the leading modality is right. Similar scores: a smaller gap, split by "
-        "whether the fused prediction is right. The mark shows the same group at an earlier epoch.",
+        help="Dominant: a gap of 0.5 or more, so the leading modality is right. Similar scores: a smaller gap, told "
+        "apart by whether the fused prediction is right. The mark shows the same group at an earlier epoch.",
         anchors=False,
     )
     report = folding.split_report(shown, split)

@@ -9,7 +9,7 @@ import streamlit as st
 
 from frontend.ui import history as folding
 from frontend.ui import words
-from frontend.ui.charts import gaps
+from frontend.ui.charts import gaps, palette
 from frontend.ui.feed import feed_of
 from frontend.ui.history import History, Split
 from frontend.ui.paging import Pager
@@ -136,13 +136,11 @@ def _brush(history: History, epoch: int, split: Split) -> None:
             if low is None and high is None:
                 st.caption("Drag over the histogram to see only the clips of that range of gaps.")
             else:
-                st.markdown(
-                    f"**Gap {words.signed(-1.0 if low is None else low)} to {words.signed(1.0 if high is None else high)}**",
-                    width="content",
-                )
+                span = f"{words.signed(-1.0 if low is None else low)} to {words.signed(1.0 if high is None else high)}"
+                st.markdown(f"**Gap {span}**", width="content")
                 st.button("All gaps", key="clear_brush", icon=":material/close:", on_click=_clear_brush)
         key = _brush_key(epoch, split)
-        chart = gaps.gap_histogram(report, report.mixture, brush=True).properties(height=190)
+        chart = gaps.gap_histogram(report, report.mixture, brush=True).properties(height=250)
         st.altair_chart(chart, key=key, width="stretch", on_select=lambda: _on_brush(key), selection_mode=gaps.BRUSH)
 
 
@@ -206,7 +204,7 @@ def _on_row(key: str, sample_ids: list[str]) -> None:
 
 def _columns() -> dict[str, Any]:
     column = st.column_config
-    bar = {"min_value": 0, "max_value": 100, "format": "%.1f %%", "width": 105}
+    bar: dict[str, Any] = {"min_value": 0, "max_value": 100, "format": "%.1f %%", "width": 105}
     return {
         "sample": column.TextColumn("Clip", width=110),
         "label": column.TextColumn("True class", width=85),
@@ -214,10 +212,12 @@ def _columns() -> dict[str, Any]:
         "posterior": column.NumberColumn(
             "Dominant", format="%.1f %%", help=f"{words.POSTERIOR_TITLE}. {words.POSTERIOR_HELP}", width=80
         ),
-        "audio": column.ProgressColumn("Audio", help="Score of the true class by audio.", color="#E08A1E", **bar),
-        "visual": column.ProgressColumn("Visual", help="Score of the true class by visual.", color="#2E8BC9", **bar),
+        "audio": column.ProgressColumn("Audio", help="Score of the true class by audio.", color=palette.AUDIO, **bar),
+        "visual": column.ProgressColumn(
+            "Visual", help="Score of the true class by visual.", color=palette.VISUAL, **bar
+        ),
         "fused": column.ProgressColumn(
-            "Fused", help="Score of the true class by the fused prediction.", color="#12A07B", **bar
+            "Fused", help="Score of the true class by the fused prediction.", color=palette.FUSED, **bar
         ),
         "says": column.TextColumn("Fused says", width=90),
         "notes": column.TextColumn("Notes", width=140),

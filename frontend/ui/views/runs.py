@@ -85,8 +85,8 @@ def _empty(filtered: bool) -> None:
     with st.container(border=True, key="runs_empty"):
         st.subheader("No runs yet", anchor=False)
         st.markdown(
-            "A run trains an audio-visual classifier and shows, epoch by epoch and clip by clip, how unevenly it learns "
-            "from sound and picture.\n\n"
+            "A run trains an audio-visual classifier and shows, epoch by epoch and clip by clip, how unevenly it "
+            "learns from sound and picture.\n\n"
             "1. **Start the demo**: built-in clips, about a minute on a CPU. Nothing is downloaded.\n"
             "2. Open it: the **Live** tab draws each epoch as it ends.\n"
             "3. Look at single clips under **Samples**, or upload your own under **Test a clip**.\n\n"
