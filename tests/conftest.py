@@ -15,6 +15,8 @@ import pytest
 import redis
 from jaxtyping import install_import_hook
 
+from tests.backend.stack.running import RunningStack, start_stack, stop_stack, wait_for_stack
+
 # Shapes and dtypes in annotations of public tensor functions are checked while tests run, and only then.
 install_import_hook(["worker.science", "worker.model", "worker.encoders", "worker.fusion"], "beartype.beartype")
 
@@ -84,3 +86,17 @@ def valkey_url(valkey_server: ValkeyServer) -> Iterator[str]:
     with redis.Redis.from_url(valkey_server.url) as client:
         client.flushall()
     return valkey_server.url
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[RunningStack]:
+    """One real stack for the session. A test that kills a part of it waits until it is back."""
+    folder = Path(tempfile.mkdtemp(prefix="gapscope-stack-"))
+    home = folder / "home"
+    process = start_stack(home)
+    try:
+        yield wait_for_stack(home, process)
+    finally:
+        if process.poll() is None:
+            stop_stack(process)
+    shutil.rmtree(folder)

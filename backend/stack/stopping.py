@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import psutil
 
@@ -24,7 +24,7 @@ _TICK_S = 0.05
 
 
 def stop_all(table: list[Supervised], on_tick: Callable[[], None], hurry: Callable[[], bool]) -> None:
-    """Stops everything: pages and workers, then the backend, then the server, then whatever is left.
+    """Stops everything: pages and workers, then the backend, then the server.
 
     Args:
         table: the processes.
@@ -35,7 +35,6 @@ def stop_all(table: list[Supervised], on_tick: Callable[[], None], hurry: Callab
     front += [(entry, _WORKERS) for entry in table if entry.name.startswith("worker-")]
     for phase in (front, _only(table, "backend", _BACKEND), _only(table, "server", _SERVER)):
         _stop_phase(phase, on_tick, hurry)
-    kill_descendants()
 
 
 def _only(table: list[Supervised], name: str, steps: Steps) -> list[tuple[Supervised, Steps]]:
@@ -61,10 +60,9 @@ def _stop_phase(phase: list[tuple[Supervised, Steps]], on_tick: Callable[[], Non
         time.sleep(_TICK_S)
 
 
-def kill_descendants(spared: Iterable[int] = ()) -> list[str]:
-    """Kills every process that descends from this one, but those in `spared` and theirs; returns the names."""
-    kept = set(spared)
-    found = [child for child in psutil.Process().children(recursive=True) if child.pid not in kept]
+def kill_descendants() -> list[str]:
+    """Kills every process that descends from this one; returns the names."""
+    found = psutil.Process().children(recursive=True)
     names = []
     for process in found:
         try:

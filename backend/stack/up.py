@@ -124,6 +124,8 @@ class Stack:
         stopping.stop_all(
             self._table, lambda: self._shown.show(self._table), lambda: self._stop_requests > max(begun, 1)
         )
+        for name in stopping.kill_descendants():
+            self._shown.say(f"ended {name}, which was still there")
         record.remove(self._plan.home)
 
     @contextmanager

@@ -28,18 +28,20 @@ def running(embedded: server.EmbeddedServer) -> Iterator[redis.Redis]:
         process = subprocess.Popen(embedded.command(), stdout=output, stdin=subprocess.DEVNULL)
     try:
         with server.connect(embedded.url) as client:
-            for _ in range(200):
-                try:
-                    client.ping()
-                    break
-                except redis.RedisError:
-                    time.sleep(0.02)
-            else:
-                raise AssertionError(log.read_text())
+            while not answers(client):
+                assert process.poll() is None, log.read_text()
+                time.sleep(0.02)
             yield client
     finally:
         process.kill()
         process.wait()
+
+
+def answers(client: redis.Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except redis.RedisError:
+        return False
 
 
 def damage(embedded: server.EmbeddedServer) -> None:
@@ -80,7 +82,7 @@ def test_server_runs_as_the_design_says(tmp_path: Path) -> None:
     with running(server.prepare(home)) as client:
         assert {name: client.config_get(name)[name] for name in wanted} == wanted
         assert int(client.config_get("maxmemory")["maxmemory"]) > 0
-        anonymous = redis.Redis(port=client.connection_pool.connection_kwargs["port"])
+        anonymous = server.connect(f"redis://127.0.0.1:{client.connection_pool.connection_kwargs['port']}/0")
         with anonymous, pytest.raises(redis.AuthenticationError):
             anonymous.ping()
 
