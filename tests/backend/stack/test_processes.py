@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from backend.stack import processes, stopping
+from backend.stack.probes import Probe
 from backend.stack.processes import Supervised
 from tests.stack.driving import wait_for
 
@@ -30,9 +31,7 @@ Maker = Callable[..., Supervised]
 def make(tmp_path: Path) -> Iterator[Maker]:
     made = []
 
-    def supervised(
-        program: str, name: str = "backend", probe: Callable[[int], str | None] = lambda _: None
-    ) -> Supervised:
+    def supervised(program: str, name: str = "backend", probe: Probe = lambda _: None) -> Supervised:
         entry = Supervised(name, ["python", "-c", program], dict(os.environ), tmp_path, tmp_path / f"{name}.log", probe)
         made.append(entry)
         return entry
@@ -157,8 +156,8 @@ def test_orphans_are_adopted_and_ended() -> None:
     program = (
         "import subprocess, sys, time; from backend.stack import processes, stopping\n"
         "processes.adopt_orphans(); stopping.OrphanWatch.GRACE_S = 0.3; watch = stopping.OrphanWatch()\n"
-        "parent = subprocess.Popen([sys.executable, '-c', 'import subprocess; subprocess.Popen([\"sleep\", \"60\"])'])\n"
-        "parent.wait(); until = time.monotonic() + 5; killed = []\n"
+        'leave = \'import subprocess; subprocess.Popen(["sleep", "60"])\'\n'
+        "subprocess.run([sys.executable, '-c', leave]); until = time.monotonic() + 5; killed = []\n"
         "while not killed and time.monotonic() < until: killed = watch.step(set()); time.sleep(0.05)\n"
         "time.sleep(0.1); watch.step(set()); import psutil; print(killed, psutil.Process().children())"
     )
