@@ -11,7 +11,6 @@ from typing import Final, Literal
 from frontend.ui import words
 from frontend.ui.history import History, Split, split_report
 from worker.contract.events import EpochFinished, Mixture, SplitReport
-from worker.contract.resources import Run
 
 Tone = Literal["plain", "good", "watch"]
 LEAST_CHANGE: Final = 0.02
@@ -144,40 +143,13 @@ def _moves(old: SplitReport, new: SplitReport) -> tuple[str, str]:
     return ("strong" if fell > rose else "weak"), text
 
 
-def probes(run: Run) -> Finding | None:
-    """Returns what the neutral probe says at the end of a run."""
-    if run.result is None or run.result.probes.audio is None or run.result.probes.visual is None:
-        return None
-    found = run.result.probes
-    return Finding(
-        "Neutral probe",
-        f"A logistic regression on each encoder's frozen features reaches {words.percent(found.audio)} by audio and "
-        f"{words.percent(found.visual)} by visual (training → validation): what the encoders know, whatever the heads "
-        "say.",
-    )
-
-
-def test_result(run: Run) -> Finding | None:
-    """Returns the test split's figures at the end of a run."""
-    if run.result is None or run.result.chosen.test is None:
-        return None
-    chosen, test = run.result.chosen, run.result.chosen.test
-    return Finding(
-        f"Test split: fused {words.percent(test.accuracy.fused)}",
-        f"Audio {words.percent(test.accuracy.audio)}, visual {words.percent(test.accuracy.visual)}, mean |gap| "
-        f"{words.decimal(test.mean_abs_gap)} of {words.count(test.num_samples, 'test clip')} at epoch {chosen.epoch}, "
-        f"chosen by {chosen.by}.",
-    )
-
-
-def findings(history: History, shown: EpochFinished, split: Split, run: Run) -> list[Finding]:
+def findings(history: History, shown: EpochFinished, split: Split) -> list[Finding]:
     """Returns all that the page says of an epoch, the most telling first.
 
     Args:
         history: the run so far.
         shown: the epoch that the page shows.
         split: whose figures.
-        run: for what is known at its end.
     """
     report = split_report(shown, split)
     if report is None:
@@ -188,6 +160,5 @@ def findings(history: History, shown: EpochFinished, split: Split, run: Run) -> 
         gap_change(before, shown, split) if before else None,
         accuracies(report, split),
         both_wrong(report, split),
-        *((test_result(run), probes(run)) if shown.epoch == history.newest else ()),
     ]
     return [finding for finding in said if finding]

@@ -44,6 +44,6 @@ def curves(table: pd.DataFrame, measure: str, epochs: int, names: list[str]) -> 
             ),
             tooltip=["run:N", "epoch:Q", alt.Tooltip("value:Q", format=".1%" if share else ".3f")],
         )
-        .properties(height=260)
+        .properties(height=320)
     )
     return chart

@@ -12,7 +12,7 @@ export default function (component) {
   const show = () => {
     const chosen = file.files[0], extra = sound.files[0];
     find("file-name").textContent = chosen ? `${chosen.name} (${size(chosen.size)})` : "Drop a clip here, or choose one";
-    find("sound-name").textContent = extra ? `${extra.name} (${size(extra.size)})` : "none: the clip's own sound";
+    find("sound-name").textContent = extra ? `${extra.name} (${size(extra.size)})` : "none";
     send.disabled = !chosen || state.request !== null || state.data.disabled;
   };
   const size = (bytes) => (bytes < 1e6 ? `${(bytes / 1e3).toFixed(0)} kB` : `${(bytes / 1e6).toFixed(1)} MB`);

@@ -13,6 +13,7 @@ from frontend.ui import history as folding
 from frontend.ui.charts import classes, gaps
 from frontend.ui.charts import epochs as over_epochs
 from frontend.ui.history import History, Split
+from frontend.ui.panels import result
 from frontend.ui.service import client
 from worker.contract.events import EpochFinished, RunFailed
 from worker.contract.resources import Run
@@ -62,6 +63,9 @@ def draw(run: Run, history: History) -> None:
         _diagnosis(run, history, shown, split)
     with fourth.container(border=True, height="stretch", key="panel_correctness"):
         _correctness(run, history, shown, split)
+    if run.result is not None:
+        with st.container(border=True, key="panel_result"):
+            result.draw(run.result)
     more = st.expander(
         "More: mixture, gaps over epochs, classes", key="live_more", on_change="rerun", icon=":material/add_chart:"
     )
@@ -188,7 +192,7 @@ def _accuracies(run: Run, history: History, shown: EpochFinished, split: Split) 
 
 def _diagnosis(run: Run, history: History, shown: EpochFinished, split: Split) -> None:
     st.markdown(f"##### What epoch {shown.epoch} says", anchors=False)
-    for finding in diagnosis.findings(history, shown, split, run):
+    for finding in diagnosis.findings(history, shown, split):
         icon = {
             "plain": ":gray[:material/circle:]",
             "good": ":green[:material/check_circle:]",

@@ -41,7 +41,7 @@ def draw(run: Run) -> None:
         return
     epoch = live.shown_epoch(run.id, history.newest)
     filters = _filters(run, history, epoch)
-    left, right = st.columns([1.25, 1], gap="medium")
+    left, right = st.columns([1.5, 1], gap="medium")
     with left:
         _brush(history, filters["epoch"], filters["split"])
         _page(run, filters)
@@ -156,7 +156,6 @@ def sample_table(rows: list[SampleRow]) -> pd.DataFrame:
             "visual": percentage(row.p_true.visual),
             "fused": percentage(row.p_true.fused),
             "says": ("✓ " if row.predicted.fused == row.label else "✗ ") + (row.predicted.fused or words.NONE),
-            "notes": ", ".join(f"{name}: {value}" for name, value in row.notes.items()),
         }
         for row in rows
     ]
@@ -185,6 +184,7 @@ def _page(run: Run, filters: dict[str, Any]) -> None:
         sample_table(found.items),
         key=key,
         hide_index=True,
+        placeholder=words.NONE,
         on_select=lambda: _on_row(key, [row.sample_id for row in found.items]),
         selection_mode="single-row",
         height=420,
@@ -204,11 +204,11 @@ def _on_row(key: str, sample_ids: list[str]) -> None:
 
 def _columns() -> dict[str, Any]:
     column = st.column_config
-    bar: dict[str, Any] = {"min_value": 0, "max_value": 100, "format": "%.1f %%", "width": 105}
+    bar: dict[str, Any] = {"min_value": 0, "max_value": 100, "format": "%.1f %%", "width": 84}
     return {
-        "sample": column.TextColumn("Clip", width=110),
-        "label": column.TextColumn("True class", width=85),
-        "gap": column.NumberColumn("Score gap", format="%+.2f", help=words.GAP_HELP, width=80),
+        "sample": column.TextColumn("Clip", width=92),
+        "label": column.TextColumn("True class", width=78),
+        "gap": column.NumberColumn("Score gap", format="%+.2f", help=words.GAP_HELP, width=76),
         "posterior": column.NumberColumn(
             "Dominant", format="%.1f %%", help=f"{words.POSTERIOR_TITLE}. {words.POSTERIOR_HELP}", width=80
         ),
@@ -219,6 +219,5 @@ def _columns() -> dict[str, Any]:
         "fused": column.ProgressColumn(
             "Fused", help="Score of the true class by the fused prediction.", color=palette.FUSED, **bar
         ),
-        "says": column.TextColumn("Fused says", width=90),
-        "notes": column.TextColumn("Notes", width=140),
+        "says": column.TextColumn("Fused says", width=84),
     }

@@ -138,6 +138,7 @@ def _figures(runs: list[Run], names: dict[str, str]) -> None:
         st.dataframe(
             pd.DataFrame(rows),
             hide_index=True,
+            placeholder=words.NONE,
             key="compare_table",
             column_config={
                 "run": "Run",
@@ -162,5 +163,9 @@ def _differences(runs: list[Run], names: dict[str, str]) -> None:
             for name, values in table.items()
         ]
         st.dataframe(
-            pd.DataFrame(rows), hide_index=True, key="compare_differences", column_config={"setting": "Setting"}
+            pd.DataFrame(rows),
+            hide_index=True,
+            placeholder=words.NONE,
+            key="compare_differences",
+            column_config={"setting": "Setting"},
         )

@@ -72,6 +72,7 @@ def _list(found: list[Dataset]) -> Dataset:
         ),
         key=key,
         hide_index=True,
+        placeholder=words.NONE,
         on_select="rerun",
         selection_mode="single-row",
         column_config={
@@ -224,6 +225,7 @@ def _skipped(item: Dataset) -> None:
     st.dataframe(
         pd.DataFrame(rows),
         hide_index=True,
+        placeholder=words.NONE,
         key="skipped_table",
         column_config={
             "clip": column.TextColumn("Clip", width="medium"),

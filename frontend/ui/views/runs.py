@@ -129,6 +129,7 @@ def _table(runs: list[Run]) -> list[Run]:
         table,
         key="runs_table_" + str(abs(hash(tuple(run.id for run in runs)))),
         hide_index=True,
+        placeholder=words.NONE,
         on_select="rerun",
         selection_mode="multi-row",
         row_height=38,
