@@ -61,6 +61,11 @@ class Archive:
             raise NotFoundError(f"Run {run_id} has no table of epoch {wanted}. {have}", code="epoch-not-found")
         return wanted, path
 
+    def newest_table(self, run_id: str, newest: int) -> Path | None:
+        """Returns the table of a run's newest finished epoch, or None where it has none yet."""
+        path = self._home.run(run_id).sample_table(newest)
+        return path if newest >= 1 and path.exists() else None
+
     def trajectory(self, run_id: str, index: int, num_samples: int, epochs: int) -> tuple[list[float | None], ...]:
         """Returns the gaps and the posteriors of one sample over all finished epochs; None where not evaluated.
 

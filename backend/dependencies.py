@@ -16,10 +16,10 @@ from backend.dispatch import Dispatcher
 from backend.event_log import EventLog
 from backend.jobs import JobTools
 from backend.live import Live
+from backend.media import MediaAddresses
 from backend.paging import MAX_CURSOR, MAX_PAGE
 from backend.run_jobs import RunJobs
 from backend.score_jobs import ScoreJobs
-from backend.security import MediaSigner
 from backend.stores import Stores
 from backend.tables import Tables
 from worker.contract.layout import Home
@@ -46,7 +46,7 @@ class Services:
     runs: RunJobs
     datasets: DatasetJobs
     scores: ScoreJobs
-    signer: MediaSigner
+    media: MediaAddresses
 
 
 async def _services(request: Request) -> Services:

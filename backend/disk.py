@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -43,4 +44,15 @@ def folder_bytes(folder: Path) -> int:
                 total += path.stat().st_size
         except OSError:
             continue
+    return total
+
+
+def allocated_bytes(folder: Path) -> int:
+    """Returns the disk space that the files directly in a folder take: less than their sizes where they have holes."""
+    total = 0
+    try:
+        with os.scandir(folder) as entries:
+            total = sum(entry.stat().st_blocks * 512 for entry in entries)
+    except OSError:
+        return total
     return total

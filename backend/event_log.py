@@ -49,6 +49,13 @@ class EventLog:
             events += [parse_event(line) for line in lines]
         return [event for event in events if isinstance(event, EpochFinished)]
 
+    def epoch(self, run_id: str, epoch: int) -> EpochFinished | None:
+        """Returns the event of one finished epoch, or None when there is none."""
+        for event in self.newest_first(run_id):
+            if isinstance(event, EpochFinished) and event.epoch <= epoch:
+                return event if event.epoch == epoch else None
+        return None
+
     def classes(self, run_id: str) -> list[str]:
         """Returns the class names of a run, by its first event; none before it has started."""
         lines = self._from_archive(run_id, 0, 1)

@@ -27,10 +27,11 @@ from backend.idempotency import Idempotency
 from backend.jobs import JobTools
 from backend.limits import BodyLimit
 from backend.live import Live
+from backend.media import MediaAddresses
 from backend.openapi import KnownParameters, build_document, operation_id, refuse_unknown_parameters
 from backend.reaper import Reaper
 from backend.rebuild import Rebuilder
-from backend.routes import catalog, events, health, runs, system
+from backend.routes import catalog, compare, datasets, events, export, health, run_tables, runs, samples, scores, system
 from backend.run_jobs import RunJobs
 from backend.score_jobs import ScoreJobs
 from backend.security import MediaSigner, OriginGuard, ui_origins
@@ -53,7 +54,7 @@ _CONNECTION: dict[str, Any] = {
     "decode_responses": True,
 }
 
-_ROUTERS = (health, catalog, runs, events, system)
+_ROUTERS = (health, catalog, runs, events, samples, run_tables, export, compare, datasets, scores, system)
 
 
 def build_services(settings: Settings) -> Services:
@@ -64,7 +65,8 @@ def build_services(settings: Settings) -> Services:
     waiting = AsyncRedis.from_url(settings.redis_url, retry=AsyncRetry(_backoff(), RETRIES), **_CONNECTION)
     archive, tables, dispatcher = Archive(home), Tables(home.path), Dispatcher(settings.redis_url)
     ledger, watch, events = Ledger(client), BeatWatch(settings.stale_beat_s), EventLog(home, client)
-    live, stores, signer = Live(client, ledger), Stores(home, tables), MediaSigner.of_home(home.path)
+    live, stores = Live(client, ledger), Stores(home, tables)
+    media = MediaAddresses(MediaSigner.of_home(home.path), PREFIX)
     tools = JobTools(ledger, live, home, settings, dispatcher, archive, watch)
     datasets = DatasetJobs(tools)
     runs = RunJobs(tools, datasets)
@@ -83,8 +85,8 @@ def build_services(settings: Settings) -> Services:
         tools=tools,
         runs=runs,
         datasets=datasets,
-        scores=ScoreJobs(tools, runs, events, stores, signer, PREFIX),
-        signer=signer,
+        scores=ScoreJobs(tools, runs, events, stores, media),
+        media=media,
     )
 
 

@@ -79,12 +79,12 @@ def decode_cursor(text: str, pinned: str) -> Cursor:
         raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         document = json.loads(raw)
     except (binascii.Error, ValueError, RecursionError):
-        raise _invalid_cursor(text) from None
+        raise invalid_cursor(text) from None
     if not isinstance(document, dict) or set(document) != {"v", "f", "e", "k", "i"} or document["v"] != _VERSION:
-        raise _invalid_cursor(text)
+        raise invalid_cursor(text)
     key, row_id, epoch = document["k"], document["i"], document["e"]
     if document["f"] != pinned or not isinstance(row_id, str) or not _is_key(key) or not _is_epoch(epoch):
-        raise _invalid_cursor(text)
+        raise invalid_cursor(text)
     return Cursor(key, row_id, epoch)
 
 
@@ -102,7 +102,8 @@ def _is_epoch(epoch: object) -> bool:
     return epoch is None or (isinstance(epoch, int) and not isinstance(epoch, bool) and 0 < epoch < 2**31)
 
 
-def _invalid_cursor(text: str) -> InvalidRequestError:
+def invalid_cursor(text: str) -> InvalidRequestError:
+    """Returns the error for a cursor that is none of ours, or belongs to another filter."""
     return invalid_field(
         "cursor",
         expected="the `next` of a page with the same filter and sort",

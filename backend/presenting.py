@@ -10,15 +10,25 @@ from pydantic import TypeAdapter, ValidationError
 
 from backend.archive import read_json
 from backend.beats import BeatWatch
+from backend.disk import allocated_bytes
+from backend.stores import Stores
 from worker.contract.errors import CorruptRecordError
 from worker.contract.layout import Home
-from worker.contract.record import JobRecord, read_spec
-from worker.contract.resources import ResolvedSpec, Run, RunProgress
+from worker.contract.record import JobRecord, LedgerState, read_spec
+from worker.contract.resources import Dataset, DatasetState, PrepareProgress, ResolvedSpec, Run, RunProgress
 from worker.contract.scores import JobState
 from worker.contract.spec import RunSpec
 
 _RESOLVED = TypeAdapter(ResolvedSpec)
 CACHED_SPECS = 512
+_DATASET_STATES: dict[LedgerState, DatasetState] = {
+    "queued": "queued",
+    "running": "preparing",
+    "cancelling": "preparing",
+    "finished": "ready",
+    "failed": "failed",
+    "cancelled": "cancelled",
+}
 
 
 @lru_cache(maxsize=CACHED_SPECS)
@@ -107,3 +117,36 @@ def _progress(record: JobRecord, spec: RunSpec) -> RunProgress:
     if record.state == "finished":
         changes["fraction"] = 1.0
     return progress.model_copy(update=changes)
+
+
+def shown_dataset(home: Home, stores: Stores, record: JobRecord) -> Dataset:
+    """Returns a dataset as the API shows it.
+
+    Args:
+        home: where its folder lies.
+        stores: reads its prepared store.
+        record: what the ledger says.
+    """
+    folder = home.dataset(record.id)
+    asked = read_spec(folder.spec)
+    facts = stores.facts(record.id) if record.state == "finished" else None
+    progress = record.prepare_progress() or PrepareProgress()
+    if facts is not None:
+        progress = progress.model_copy(update={"fraction": 1.0, "eta_s": None, "clips_per_s": None})
+    return Dataset(
+        id=record.id,
+        kind=record.facts.dataset_kind,
+        state=_DATASET_STATES[record.state],
+        spec=asked.spec if asked else {},
+        created_at=record.created_at,
+        progress=progress,
+        num_samples=facts.num_samples if facts else None,
+        num_classes=len(facts.classes) if facts else None,
+        classes=list(facts.classes) if facts else None,
+        splits=facts.splits if facts else {},
+        class_counts=facts.class_counts if facts else {},
+        num_skipped=facts.num_skipped if facts else None,
+        skipped=list(facts.skipped) if facts else [],
+        store_bytes=allocated_bytes(folder.store) if facts else None,
+        error=record.error,
+    )

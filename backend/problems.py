@@ -42,7 +42,13 @@ _TITLES = {
     503: "Not available now",
     507: "Not enough disk space",
 }
-_HTTP_CODES = {400: "invalid-request", 404: "no-such-route", 405: "method-not-allowed", 413: "body-too-large"}
+_HTTP_CODES = {
+    400: "invalid-request",
+    404: "no-such-route",
+    405: "method-not-allowed",
+    413: "body-too-large",
+    416: "range-not-satisfiable",
+}
 _REMEDIES = {
     "extra_forbidden": "Leave the field out, or check its spelling against the documentation.",
     "missing": "Add the field.",
@@ -64,14 +70,6 @@ class UnsupportedMediaError(GapscopeError):
     status = 415
     title = _TITLES[415]
     default_code = "not-a-clip"
-
-
-class BadRangeError(GapscopeError):
-    """The Range header asks for bytes that the file does not have."""
-
-    status = 416
-    title = _TITLES[416]
-    default_code = "range-not-satisfiable"
 
 
 def answer(problem: Problem, headers: dict[str, str] | None = None) -> JSONResponse:

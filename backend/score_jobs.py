@@ -16,10 +16,10 @@ from backend.archive import read_json
 from backend.disk import require_space
 from backend.event_log import EventLog
 from backend.jobs import JobTools
+from backend.media import MediaAddresses
 from backend.presenting import shown_state
 from backend.problems import invalid_field
 from backend.run_jobs import RunJobs
-from backend.security import MediaSigner
 from backend.stores import Stores
 from backend.uploads import FormReader, StoredForm, check_clip
 from worker.contract.errors import CorruptRecordError, Problem
@@ -36,15 +36,12 @@ FILES = {"file", "audio_file"}
 class ScoreJobs:
     """Accepts uploads and shows their scores."""
 
-    def __init__(
-        self, tools: JobTools, runs: RunJobs, events: EventLog, stores: Stores, signer: MediaSigner, prefix: str
-    ) -> None:
+    def __init__(self, tools: JobTools, runs: RunJobs, events: EventLog, stores: Stores, media: MediaAddresses) -> None:
         self._tools = tools
         self._runs = runs
         self._events = events
         self._stores = stores
-        self._signer = signer
-        self._prefix = prefix
+        self._media = media
 
     async def accept(self, content_type: str, stream: AsyncIterator[bytes]) -> str:
         """Takes an upload in; the files and the request are on the disk when this returns. Gives the score's id.
@@ -125,22 +122,13 @@ class ScoreJobs:
                 filename=request.filename,
                 created_at=request.created_at,
                 finished_at=record.finished_at,
-                media=self._media(request),
+                media=self._media.of_score(record.id, has_audio_file=request.audio_file is not None),
                 result=ScoreResult.model_validate(result["result"]) if result.get("result") else None,
                 error=record.error or _problem(result.get("error")),
             )
         except ValidationError as error:
             first = error.errors()[0]["msg"]
             raise CorruptRecordError(f"{folder.path} cannot be read: {first}. Upload the clip again.") from None
-
-    def _media(self, request: ScoreRequest) -> dict[str, str]:
-        path = self.media_path(request.id)
-        tracks = ["video"] + (["audio"] if request.audio_file else [])
-        return {track: self._signer.address(path, track) for track in tracks}
-
-    def media_path(self, score_id: str) -> str:
-        """Returns the path of the addresses of an upload's files."""
-        return f"{self._prefix}/scores/{score_id}/media"
 
     def media_file(self, score_id: str, track: str) -> Path | None:
         """Returns an uploaded file, or None when the upload has no such track."""

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 
-from backend.paging import Cursor, Sort
+from backend.paging import Cursor, Sort, invalid_cursor
 
 MEMORY_LIMIT = "128MB"
 THREADS = 2
@@ -30,6 +31,7 @@ SORT_COLUMNS = {
     "label": "label",
 }
 """Name of a sort -> what is sorted by."""
+TEXT_COLUMNS = frozenset({"sample_id", "label"})
 
 
 @dataclass(frozen=True)
@@ -74,13 +76,22 @@ class Tables:
             names = [column[0] for column in cursor.description or []]
             return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
-    def batches(self, sql: str, parameters: tuple[Any, ...] = (), size: int = 4_096) -> Iterator[list[tuple[Any, ...]]]:
-        """Yields the rows of a query in batches; the first batch holds the column names alone."""
+    def record_batches(self, sql: str, parameters: tuple[Any, ...] = (), size: int = 8_192) -> Iterator[pa.RecordBatch]:
+        """Yields the rows of a query in Arrow batches; one empty batch where there are none."""
         with self._database.cursor() as cursor:
             cursor.execute(sql, list(parameters))
-            yield [tuple(column[0] for column in cursor.description or [])]
-            while batch := cursor.fetchmany(size):
+            reader: pa.RecordBatchReader = cursor.to_arrow_reader(size)
+            empty = True
+            for batch in reader:
+                empty = False
                 yield batch
+            if empty:
+                yield pa.RecordBatch.from_pylist([], schema=reader.schema)
+
+    def count(self, table: Path, where: Where) -> int:
+        """Returns the number of rows that pass a condition."""
+        sql = f"SELECT count(*) AS n FROM read_parquet(?) WHERE {where.sql}"
+        return int(self.rows(sql, (str(table), *where.parameters))[0]["n"])
 
     def page(
         self, table: Path, where: Where, sort: Sort, after: Cursor | None, limit: int
@@ -98,6 +109,8 @@ class Tables:
         """
         key = SORT_COLUMNS[sort.field]
         if after is not None:
+            if after.key is not None and isinstance(after.key, str) != (sort.field in TEXT_COLUMNS):
+                raise invalid_cursor(str(after.key))
             where = _after(where, key, sort.descending, after)
         direction = "DESC" if sort.descending else "ASC"
         sql = (
