@@ -176,19 +176,28 @@ class Journal:
             self.append(committed, epoch_fields(committed))
         self.flush()
 
-    def append(self, event: Event, fields: Mapping[str, str | None] | None = None) -> Event:
+    def has(self, kind: str) -> bool:
+        """Returns whether there is an event of a type, such as run_started."""
+        mark = f'"type":"{kind}"'.encode()
+        total = len(self._reader)
+        return any(mark in line[:400] for first in range(0, total, 200) for line in self._reader.read_lines(first, 200))
+
+    def append(
+        self, event: Event, fields: Mapping[str, str | None] | None = None, *, attempt: int | None = None
+    ) -> Event:
         """Returns the event as written: numbered, durable in the archive, and in the stream unless Redis is down.
 
         Args:
             event: what happened; its seq, run_id, attempt and time are set here.
             fields: fields of the job to set in the same step.
+            attempt: the attempt that the event belongs to, if not this one.
 
         Raises:
             LostLeaseError: when the token is stale: the archive has the event, and this writer must stop.
             ValueError: when the event is larger than 16 KiB.
         """
-        stamp = {"seq": self.seq + 1, "run_id": self._run_id, "attempt": self._attempt, "time": datetime.now(UTC)}
-        stamped = event.model_copy(update=stamp)
+        stamp = {"seq": self.seq + 1, "run_id": self._run_id, "time": datetime.now(UTC)}
+        stamped = event.model_copy(update={**stamp, "attempt": self._attempt if attempt is None else attempt})
         line = stamped.model_dump_json().encode()
         if len(line) > MAX_EVENT_BYTES:
             raise ValueError(f"event {event.type} of {len(line)} bytes; at most {MAX_EVENT_BYTES} are allowed")

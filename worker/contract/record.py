@@ -15,6 +15,7 @@ from worker.contract.events import Record, RunResult, SplitReport
 from worker.contract.keys import JobKind
 from worker.contract.layout import write_atomically
 from worker.contract.resources import PrepareProgress, RunProgress
+from worker.contract.scores import ScoreResult
 
 LedgerState = Literal["queued", "running", "cancelling", "cancelled", "finished", "failed"]
 FinalState = Literal["finished", "failed", "cancelled"]
@@ -240,6 +241,30 @@ class Outcome(Record):
     def write(self, path: Path) -> None:
         """Writes outcome.json durably."""
         write_atomically(path, self.model_dump_json(indent=1).encode())
+
+
+class ScoreOutcome(Record):
+    """How a score ended: result.json, written before the ledger learns it."""
+
+    format: int = 1
+    state: FinalState
+    finished_at: datetime
+    epoch: int | None = None
+    result: ScoreResult | None = None
+    error: Problem | None = None
+
+    def write(self, path: Path) -> None:
+        """Writes result.json durably."""
+        write_atomically(path, self.model_dump_json(indent=1).encode())
+
+
+def read_score_outcome(path: Path) -> ScoreOutcome | None:
+    """Returns how a score ended, or None while it has not.
+
+    Raises:
+        CorruptRecordError: when the file is damaged.
+    """
+    return _read(path, ScoreOutcome)
 
 
 def read_outcome(path: Path) -> Outcome | None:
