@@ -137,7 +137,8 @@ def decode_windows(
 ) -> list[DecodedClip]:
     """Returns the middle window, and after it up to `max_windows` windows spread over the clip in time order.
 
-    The file is read once. A clip that is not longer than the window has no windows over time, nor has one track only.
+    The file is read once. All windows have the tracks that the first one has. A clip that is not longer than the window
+    has no windows over time.
 
     Args:
         path: a media file with picture, sound or both.

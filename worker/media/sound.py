@@ -28,8 +28,10 @@ class Sound:
     start_s: float
     rate_hz: int
 
-    def window(self, start_s: float, length_s: float, num_samples: int) -> NDArray[np.float32] | None:
+    def window(self, start_s: float, length_s: float, num_samples: int) -> NDArray[np.float32]:
         """Returns exactly `num_samples` samples from `start_s` on; what is too short is repeated in place.
+
+        A stretch in which the track is over (or has not begun) is silence.
 
         Args:
             start_s: start of the window, seconds from the start of the clip.
@@ -37,13 +39,13 @@ class Sound:
             num_samples: samples to return.
 
         Returns:
-            (S,) float32, or None if there is no sound in that stretch.
+            (S,) float32.
         """
         offset = round((start_s - self.start_s) * self.rate_hz)
         covered = min(num_samples, max(1, math.ceil(length_s * self.rate_hz - 1e-6)))
         first, last = max(0, offset), min(len(self.samples), offset + covered)
         if last <= first:
-            return None
+            return np.zeros(num_samples, np.float32)
         piece = self.samples[first:last]
         if len(piece) == num_samples:
             return piece.copy()
@@ -61,7 +63,7 @@ def decode_sound(track: Track, start_s: float, end_s: float, rate_hz: int) -> So
         rate_hz: the sample rate of the result.
     """
     begin = max(0, bisect_left(track.times_s, start_s - _PREROLL_S) - 1)
-    resampler = av.AudioResampler(format="flt", layout="mono", rate=rate_hz)
+    resampler = av.AudioResampler(format="fltp", rate=rate_hz)
     pieces: list[NDArray[np.float32]] = []
     first_s: float | None = None
     for frame in _frames(track, begin, end_s):
@@ -69,12 +71,12 @@ def decode_sound(track: Track, start_s: float, end_s: float, rate_hz: int) -> So
             stamp = frame.pts if track.tick_s else None
             first_s = stamp * track.tick_s - track.origin_s if stamp is not None else track.times_s[begin]
         try:
-            pieces += [_flat(piece) for piece in resampler.resample(frame)]
+            pieces += [_mono(piece) for piece in resampler.resample(frame)]
         except (av.FFmpegError, ValueError):  # the format changes in mid-stream: what came before is used
             break
     if first_s is None:
         return None
-    pieces += [_flat(piece) for piece in resampler.resample(None)]
+    pieces += [_mono(piece) for piece in resampler.resample(None)]
     samples = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
     if not len(samples):
         return None
@@ -82,8 +84,11 @@ def decode_sound(track: Track, start_s: float, end_s: float, rate_hz: int) -> So
     return Sound(samples.astype(np.float32, copy=False), first_s, rate_hz)
 
 
-def _flat(frame: av.AudioFrame) -> NDArray[np.float32]:
-    return frame.to_ndarray().reshape(-1).astype(np.float32, copy=False)
+def _mono(frame: av.AudioFrame) -> NDArray[np.float32]:
+    """Returns the mean of the channels (the resampler's own mix to mono is 3 dB louder and may clip)."""
+    channels = frame.to_ndarray().astype(np.float32, copy=False)
+    mono: NDArray[np.float32] = channels[0] if len(channels) == 1 else channels.mean(axis=0)
+    return mono
 
 
 def _frames(track: Track, begin: int, end_s: float) -> list[av.AudioFrame]:
