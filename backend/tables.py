@@ -79,8 +79,7 @@ class Tables:
     def record_batches(self, sql: str, parameters: tuple[Any, ...] = (), size: int = 8_192) -> Iterator[pa.RecordBatch]:
         """Yields the rows of a query in Arrow batches; one empty batch where there are none."""
         with self._database.cursor() as cursor:
-            cursor.execute(sql, list(parameters))
-            reader: pa.RecordBatchReader = cursor.to_arrow_reader(size)
+            reader: pa.RecordBatchReader = cursor.sql(sql, params=list(parameters)).to_arrow_reader(size)
             empty = True
             for batch in reader:
                 empty = False

@@ -29,7 +29,20 @@ from worker.contract.events import (
     TestAt,
 )
 from worker.contract.layout import SAMPLE_COLUMNS, Home, RunFolder, new_id, write_json
-from worker.contract.spec import RunSpec, apply_preset
+from worker.contract.record import Outcome
+from worker.contract.spec import Folder, RunSpec, apply_preset
+
+STORE_SCHEMA = pa.schema(
+    [
+        ("sample_id", pa.string()), ("label", pa.dictionary(pa.int32(), pa.string())), ("label_index", pa.int32()),
+        ("split", pa.dictionary(pa.int8(), pa.string())), ("group", pa.string()), ("row", pa.int64()),
+        ("path", pa.string()), ("audio_path", pa.string()), ("has_audio", pa.bool_()), ("has_visual", pa.bool_()),
+        ("duration_s", pa.float32()), ("start_s", pa.float32()), ("padded", pa.bool_()), ("width", pa.int32()),
+        ("height", pa.int32()), ("frames_per_s", pa.float32()), ("sample_rate_hz", pa.int32()),
+        ("notes", pa.string()),
+    ]
+)  # fmt: skip
+"""Columns of worker.datasets.store, spelt again: the API must read what lies on the disk."""
 
 CLASSES = ("cat", "dog", "=emu")
 START = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
@@ -145,7 +158,7 @@ def write_run(home: Home, *, count: int = 200, epochs: int = 3, seed: int = 0, m
     events.append(RunFinished(result=result))
     write_events(folder, run_id, events, created)
     folder.log.write_text("".join(f"line {number}\n" for number in range(1, 1_001)))
-    write_json(folder.outcome, {"format": 1, "state": "finished"})
+    Outcome.now("finished").write(folder.outcome)
     return run_id
 
 
@@ -178,6 +191,41 @@ def write_events(folder: RunFolder, run_id: str, events: list[Event], created: d
         )
         lines.append(stamped.model_dump_json() + "\n")
     folder.events.write_text("".join(lines))
+
+
+def write_dataset(home: Home, *, count: int = 200, dataset_id: str = "clips") -> str:
+    """Writes the folder of a prepared dataset: clips, store.json, samples.parquet, skipped.jsonl."""
+    folder = home.dataset(dataset_id)
+    folder.store.mkdir(parents=True)
+    folder.clips.mkdir()
+    spec = Folder(path=str(folder.clips)).model_dump(mode="json")
+    write_json(folder.spec, {"format": 1, "id": dataset_id, "created_at": START.isoformat(), "spec": spec})
+    (folder.clips / "a.mp4").write_bytes(media_bytes())
+    (folder.clips / "a.wav").write_bytes(b"RIFF\x00\x00\x00\x00WAVE" + bytes(100))
+    ids, splits, labels = sample_ids(count), splits_of(count), [CLASSES[index % 3] for index in range(count)]
+    columns: dict[str, Any] = {
+        "sample_id": ids, "label": labels, "label_index": [index % 3 for index in range(count)], "split": splits,
+        "group": [None] * count, "row": list(range(count)), "path": [str(folder.clips / "a.mp4")] * count,
+        "audio_path": [str(folder.clips / "a.wav") if index == 0 else None for index in range(count)],
+        "has_audio": [True] * count, "has_visual": [True] * count, "duration_s": [0.5] * count,
+        "start_s": [0.0] * count, "padded": [False] * count, "width": [32] * count, "height": [32] * count,
+        "frames_per_s": [10.0] * count, "sample_rate_hz": [8_000] * count,
+        "notes": [json.dumps({"corrupted": "audio"} if index % 10 == 0 else {}) for index in range(count)],
+    }  # fmt: skip
+    pq.write_table(pa.table(columns, schema=STORE_SCHEMA), folder.store / "samples.parquet")
+    skipped = [
+        {"sample_id": f"bad-{number}", "path": f"bad-{number}.mp4", "code": "media-not-decodable", "reason": "no film"}
+        for number in range(120)
+    ]
+    (folder.store / "skipped.jsonl").write_text("".join(json.dumps(clip) + "\n" for clip in skipped))
+    counts = {name: splits.count(name) for name in ("train", "validation", "test")}
+    write_json(
+        folder.store / "store.json",
+        {"format": 1, "kind": "folder", "digest": "0" * 16, "classes": list(CLASSES), "num_samples": count,
+         "splits": counts, "class_counts": {"train": {"cat": 3}}, "num_skipped": 120, "skipped": skipped[:100]},
+    )  # fmt: skip
+    Outcome.now("finished").write(folder.outcome)
+    return dataset_id
 
 
 def media_bytes(size: int = 5_000) -> bytes:
