@@ -119,7 +119,9 @@ class Follower:
 
     def _report(self, message: Message) -> None:
         if self._on_progress is not None and message.name == "progress":
-            self._on_progress(typed(RunProgress, json.loads(message.data)))
+            values = json.loads(message.data)
+            values.pop("state", None)  # the stream tells the run's state, too
+            self._on_progress(typed(RunProgress, values))
 
     def _has_ended(self) -> bool:
         """Returns whether the run is over and every event of it was yielded."""
