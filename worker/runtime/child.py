@@ -30,7 +30,7 @@ from worker.engine.steps import EpochDone, PhaseChanged, RunDone, StepDone, Trai
 from worker.engine.train import Trainer
 from worker.runtime import exits
 from worker.runtime.arguments import ChildArguments
-from worker.runtime.lifetime import StopRequest
+from worker.runtime.lifetime import StopRequest, exit_at_once
 from worker.runtime.progress import RunMeter, Teller
 from worker.runtime.pulse import PulseWriter
 from worker.runtime.redis_client import connect
@@ -93,7 +93,7 @@ class Training:
         spec = run_spec(self._folder, self._arguments.job_id)
         if self._stop.asked:
             return self._leave()
-        store = open_store(self._home, spec)
+        store = open_store(self._home, dataset_id_of(spec))
         parts = assemble(spec, self._resolved(spec, store), store)
         self._pulse.step()
         trainer = Trainer(parts) if snapshot is None else Trainer.from_snapshot(parts, snapshot)
@@ -150,7 +150,7 @@ class Training:
             spec,
             dataset_id=dataset_id_of(spec),
             store_digest=store.digest,
-            preprocess=store.preprocess,
+            preprocess=store.spec,
             cache=self._home.path / "measured.json",
         )
         write_atomically(path, resolved.model_dump_json(indent=1).encode())
@@ -159,7 +159,7 @@ class Training:
     def _tell_start(self, store: PreparedStore, device: str) -> None:
         journal = self._journal
         if not journal.has("run_started"):
-            counts = [len(store.split_rows(split)) for split in ("train", "validation", "test")]
+            counts = [len(store.indices(split)) for split in ("train", "validation", "test")]
             started = RunStarted(
                 epochs=run_spec(self._folder, self._arguments.job_id).epochs,
                 num_train=counts[0],
@@ -194,13 +194,13 @@ class Training:
         return 0 if self._journal.last_epoch is None else self._journal.last_epoch.epoch
 
 
-def open_store(home: Home, spec: RunSpec) -> PreparedStore:
-    """Returns the prepared store of a run.
+def open_store(home: Home, dataset_id: str) -> PreparedStore:
+    """Returns the prepared store of a dataset.
 
     Raises:
         DatasetError: when the dataset is not prepared.
+        CorruptRecordError: when a file of the store is missing or cut off.
     """
-    dataset_id = dataset_id_of(spec)
     path = home.dataset(dataset_id).store
     if not path.is_dir():
         raise DatasetError(f"The dataset {dataset_id} is not prepared; prepare it, then resume the run.")
@@ -240,4 +240,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    exit_at_once(main(sys.argv[1:]))

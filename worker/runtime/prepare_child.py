@@ -20,7 +20,7 @@ from worker.contract.settings import Settings, load_settings
 from worker.datasets.prepare import PreparationStopped, prepare
 from worker.runtime import exits
 from worker.runtime.arguments import ChildArguments
-from worker.runtime.lifetime import StopRequest
+from worker.runtime.lifetime import StopRequest, exit_at_once
 from worker.runtime.progress import Teller
 from worker.runtime.pulse import PulseWriter
 from worker.runtime.redis_client import connect
@@ -101,4 +101,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    exit_at_once(main(sys.argv[1:]))

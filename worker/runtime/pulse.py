@@ -43,6 +43,7 @@ class PulseReader:
         os.set_blocking(descriptor, False)
         self._rest = b""
         self._heard = now
+        self._started = False
         self._gaps: deque[float] = deque(maxlen=64)
         self.reason = ""
         """What the child gave as its reason to end."""
@@ -65,8 +66,9 @@ class PulseReader:
             if line[:1] == _REASON:
                 self.reason = line[1:].decode("utf-8", "replace")
         if steps:
-            self._gaps.extend([(now - self._heard) / steps] * min(steps, 64))
-            self._heard = now
+            if self._started:  # the time to the first step is that of starting
+                self._gaps.extend([(now - self._heard) / steps] * min(steps, 64))
+            self._heard, self._started = now, True
         return True
 
     def silence(self, now: float) -> float:
