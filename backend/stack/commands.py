@@ -23,7 +23,7 @@ def backend(host: str, port: int) -> list[str]:
         *("python", "-m", "uvicorn", "backend.main:create_app", "--factory"),
         *("--host", host, "--port", str(port)),
         # Open event streams never end by themselves; without a limit they would hold up every stop.
-        *("--timeout-graceful-shutdown", "2"),
+        *("--timeout-graceful-shutdown", "1"),
         *("--no-server-header", "--no-access-log", "--log-level", "info"),
     ]
 

@@ -13,11 +13,11 @@ from backend.stack.processes import Supervised
 Steps = tuple[tuple[float, signal.Signals], ...]
 """Seconds after the begin of a phase, and the signal that is due then."""
 
-# Workers: SIGTERM lets the job in hand write a checkpoint and go back to its queue; SIGQUIT makes Celery leave at once.
-# Seconds after the begin of each phase; all phases together stay under ten.
-_WORKERS: Steps = ((0.0, signal.SIGTERM), (4.0, signal.SIGQUIT), (5.5, signal.SIGKILL))
+# Workers: SIGTERM lets the job in hand write a checkpoint and go back to its queue (6 s at most), SIGQUIT makes Celery
+# leave at once. All phases together stay under ten seconds.
+_WORKERS: Steps = ((0.0, signal.SIGTERM), (6.2, signal.SIGQUIT), (7.0, signal.SIGKILL))
 _UI: Steps = ((0.0, signal.SIGTERM), (2.0, signal.SIGKILL))
-_BACKEND: Steps = ((0.0, signal.SIGTERM), (2.5, signal.SIGKILL))
+_BACKEND: Steps = ((0.0, signal.SIGTERM), (1.5, signal.SIGKILL))
 # Valkey takes SIGTERM as SHUTDOWN: it syncs its file first.
 _SERVER: Steps = ((0.0, signal.SIGTERM), (1.0, signal.SIGKILL))
 _TICK_S = 0.05

@@ -1,0 +1,157 @@
+"""The whole stack as a user starts it: refusals, restarts, the end of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from tests.backend.stack.running import RunningStack, start_stack, stop_stack, wait_for_stack
+from tests.stack.driving import kill, stack_process, wait_for
+
+pytestmark = pytest.mark.stack
+
+NAMES = ("server", "backend", "ui", "worker-train", "worker-prepare", "worker-score")
+
+
+def record_of(home: Path) -> dict[str, Any]:
+    return dict(json.loads((home / "stack.json").read_text()))
+
+
+def refusal(home: Path, *options: str, **environment: str) -> str:
+    """Returns what a start that must be refused says."""
+    process = start_stack(home, *options, **environment)
+    assert process.wait(20) == 1
+    output = home.with_name("up.log").read_text()
+    assert "Traceback" not in output
+    return output.splitlines()[-1]
+
+
+def family(pid: int) -> list[psutil.Process]:
+    """Returns a process and all below it."""
+    root = psutil.Process(pid)
+    return [root, *root.children(recursive=True)]
+
+
+def living(processes: list[psutil.Process]) -> list[str]:
+    found = []
+    for process in processes:
+        try:
+            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(" ".join(process.cmdline()))
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+class TestRefusals:
+    def test_second_start_on_a_home_names_the_first(self, stack: RunningStack) -> None:
+        message = refusal(stack.home)
+        assert f"process {stack.pid}" in message
+        assert stack.ui_url in message
+
+    def test_taken_port_is_named_with_its_option(self, tmp_path: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            port = str(other.getsockname()[1])
+            message = refusal(tmp_path / "home", "--ui-port", port)
+        assert f"Port {port}" in message
+        assert "--ui-port" in message
+
+    def test_address_that_others_reach_is_refused(self, tmp_path: Path) -> None:
+        assert "no API keys" in refusal(tmp_path / "home", "--host", "0.0.0.0")
+
+    def test_given_server_that_is_not_there_is_named(self, tmp_path: Path) -> None:
+        message = refusal(tmp_path / "home", GAPSCOPE_REDIS_URL="redis://127.0.0.1:1/0")
+        assert "127.0.0.1:1/0 does not answer" in message
+
+    def test_damaged_server_files_are_named_with_the_remedy(self, tmp_path: Path) -> None:
+        folder = tmp_path / "home" / "redis" / "appendonlydir"
+        folder.mkdir(parents=True)
+        (folder / "appendonly.aof.manifest").write_text("file appendonly.aof.1.incr.aof seq 1 type i\n")
+        (folder / "appendonly.aof.1.incr.aof").write_bytes(b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n" + b"?" * 200)
+        assert "gapscope doctor --fix --home" in refusal(tmp_path / "home")
+
+
+def test_everything_answers_and_nothing_listens_off_loopback(stack: RunningStack) -> None:
+    assert httpx.get(f"{stack.api_url}/api/v1/health/ready", timeout=10).status_code == 200
+    assert httpx.get(f"{stack.ui_url}/_stcore/health", timeout=10).status_code == 200
+    connections = [entry for process in family(stack.pid) for entry in process.net_connections("tcp")]
+    listening = [entry for entry in connections if entry.status == psutil.CONN_LISTEN]
+    assert len(listening) >= 3
+    assert {entry.laddr[0] for entry in listening} == {"127.0.0.1"}
+
+
+def test_record_names_every_process_and_its_log(stack: RunningStack) -> None:
+    processes = record_of(stack.home)["processes"]
+    assert set(processes) == set(NAMES)
+    for name, entry in processes.items():
+        assert Path(entry["log"]).exists(), name
+        assert os.getsid(entry["pid"]) == entry["pid"], f"{name} has no session of its own"
+    assert "redis://" not in json.dumps(record_of(stack.home))
+
+
+def test_pages_get_no_way_to_redis(stack: RunningStack) -> None:
+    environment = psutil.Process(stack_process(stack.home, "ui")).environ()
+    assert "GAPSCOPE_REDIS_URL" not in environment
+    assert environment["GAPSCOPE_API_URL"] == stack.api_url
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_killed_process_comes_back_healthy(name: str, stack: RunningStack) -> None:
+    before = stack_process(stack.home, name)
+    kill(before)
+
+    def is_back() -> bool:
+        record = record_of(stack.home)
+        return record["state"] == "ready" and record["processes"][name]["pid"] not in (before, None)
+
+    wait_for(is_back, f"{name} is back and all is healthy", 30)
+    assert httpx.get(f"{stack.api_url}/api/v1/health/ready", timeout=10).status_code == 200
+
+
+@pytest.fixture(scope="module")
+def other_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("other") / "home"
+
+
+@pytest.fixture
+def other(other_home: Path) -> Iterator[tuple[RunningStack, subprocess.Popen[bytes]]]:
+    """A stack of the test's own, on a home that the tests after it use again."""
+    process = start_stack(other_home)
+    try:
+        yield wait_for_stack(other_home, process), process
+    finally:
+        if process.poll() is None:
+            stop_stack(process)
+
+
+def test_kill_of_all_at_once_leaves_no_orphan(other: tuple[RunningStack, subprocess.Popen[bytes]]) -> None:
+    running, process = other
+    processes = family(running.pid)
+    assert len(processes) > len(NAMES)
+    process.kill()
+    process.wait()
+    wait_for(lambda: not living(processes), "no process is left", 5)
+
+
+def test_next_start_works_and_a_stop_leaves_nothing_within_ten_seconds(
+    other: tuple[RunningStack, subprocess.Popen[bytes]],
+) -> None:
+    running, process = other
+    processes = family(running.pid)
+    begin = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(15) == 0
+    assert time.monotonic() - begin < 10.0
+    assert living(processes) == []
+    assert not (running.home / "stack.json").exists()
