@@ -223,6 +223,8 @@ def check_files(server: EmbeddedServer, *, fix: bool) -> str | None:
     manifest = server.append_only_folder / "appendonly.aof.manifest"
     if not manifest.exists():
         return None
+    if not manifest.read_bytes().startswith(b"file "):  # the checker would take it for an old append-only file
+        return "the manifest is damaged"
     arguments = ["valkey-check-aof", *(["--fix"] if fix else []), str(manifest)]
     result = subprocess.run(  # the same binary is the checker when it is called by that name
         arguments, executable=binary(), input="y\n", capture_output=True, text=True, timeout=300
