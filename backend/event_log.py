@@ -63,9 +63,10 @@ class EventLog:
         return first.classes if isinstance(first, RunStarted) else []
 
     def started_at(self, run_id: str) -> datetime | None:
-        """Returns the time of a run's first event; None before it has started."""
+        """Returns when a run first began to train; None before that."""
         lines = self._from_archive(run_id, 0, 1)
-        return parse_event(lines[0]).time if lines else None
+        first = parse_event(lines[0]) if lines else None
+        return first.time if isinstance(first, RunStarted) else None
 
     def newest_first(self, run_id: str) -> Iterator[Event]:
         """Yields a run's events from the newest back."""

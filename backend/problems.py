@@ -21,6 +21,7 @@ from worker.contract.errors import (
     Problem,
     UnavailableError,
 )
+from worker.contract.spec.registry import DATASETS, ENCODERS, FUSIONS, OBJECTIVES, OPTIMIZERS, SCHEDULES
 
 MEDIA_TYPE = "application/problem+json"
 MAX_FIELDS = 20
@@ -95,6 +96,7 @@ def _field_problem(error: dict[str, Any], drop: tuple[str, ...]) -> FieldProblem
     place = list(error["loc"])
     while place and place[0] in drop:
         place = place[1:]
+    place = [part for part in place if part not in _UNION_TAGS]
     message = str(error["msg"]).removeprefix("Value error, ")
     kind = str(error["type"])
     return FieldProblem(

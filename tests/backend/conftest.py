@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +23,8 @@ from tests.conftest import ValkeyServer
 from worker.contract.layout import Home
 from worker.contract.ledger import Ledger
 from worker.contract.settings import Settings
+
+UI = "http://127.0.0.1:8501"
 
 
 @dataclass
@@ -89,11 +92,23 @@ def settings_for(home: Path, redis_url: str, **changes: Any) -> Settings:
     return Settings(home=home, redis_url=redis_url, min_free_bytes=0, min_free_share=0, **changes)
 
 
-@pytest.fixture
-def backend(tmp_path: Path, valkey_url: str) -> Iterator[Backend]:
-    """A server on an empty home."""
-    with serving(settings_for(tmp_path / "home", valkey_url, ui_origin="http://127.0.0.1:8501")) as running:
+@pytest.fixture(scope="module")
+def shared_backend(tmp_path_factory: pytest.TempPathFactory, valkey_server: ValkeyServer) -> Iterator[Backend]:
+    """One server for all tests of a module; `backend` empties its home for each."""
+    home = tmp_path_factory.mktemp("shared") / "home"
+    with serving(settings_for(home, valkey_server.url.replace("/0", "/2"), ui_origin=UI)) as running:
         yield running
+
+
+@pytest.fixture
+def backend(shared_backend: Backend) -> Backend:
+    """A server on an empty home and an empty Redis."""
+    shared_backend.services.redis.flushdb()
+    for folder in (shared_backend.home.runs, shared_backend.home.datasets, shared_backend.home.scores):
+        shutil.rmtree(folder)
+        folder.mkdir()
+    shared_backend.services.live.set_generation("test")
+    return shared_backend
 
 
 @dataclass

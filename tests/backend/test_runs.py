@@ -77,7 +77,7 @@ def test_lost_message_is_sent_again(backend: Backend) -> None:
         ({"preset": "demo", "epochs": 0}, "epochs"),
         ({"preset": "demo", "epoch": 3}, "epoch"),
         ({"preset": "none"}, "preset"),
-        ({"preset": "demo", "objective": {"kind": "gmm-adaptive", "alpha": -1}}, "objective.gmm-adaptive.alpha"),
+        ({"preset": "demo", "objective": {"kind": "gmm-adaptive", "alpha": -1}}, "objective.alpha"),
         ({}, "dataset"),
         ({"dataset": {"id": "unknown"}}, "dataset.id"),
     ],

@@ -1,0 +1,171 @@
+"""Uploads: taken in, refused without a trace, shown, kept for a while."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import pytest
+
+from backend.uploads import sniff
+from tests.backend.conftest import Backend, serving, settings_for, wait_for
+from tests.backend.folders import media_bytes, write_dataset, write_run
+from worker.contract.ledger import Ledger
+from worker.contract.record import Claim
+
+RESULT = {
+    "probabilities": {"fused": {"cat": 1.0}, "audio": {"cat": 1.0}, "visual": None},
+    "predicted": {"fused": "cat", "audio": "cat", "visual": None},
+    "gap": None, "gap_of": None, "posterior_imbalanced": None, "posterior_reason": "no picture",
+    "modalities_present": ["audio"], "padded": False, "timing_s": {"decode": 0.1},
+}  # fmt: skip
+
+
+@pytest.fixture
+def run(backend: Backend) -> str:
+    write_dataset(backend.home)
+    run_id = write_run(backend.home, dataset={"id": "clips"})
+    backend.services.redis.flushdb()
+    wait_for(lambda: backend.services.live.generation() is not None, "the ledger is rebuilt")
+    return run_id
+
+
+def upload(backend: Backend, run: str, data: bytes = b"", files: Any = None, **fields: str) -> httpx.Response:
+    files = files or {"file": ("my film.mp4", data or media_bytes(), "video/mp4")}
+    return backend.http.post("/scores", data={"run_id": run, **fields}, files=files)
+
+
+def finish(backend: Backend, ledger: Ledger, score_id: str) -> None:
+    """Ends a score as its worker would."""
+    claim = ledger.claim("score", score_id, "scorer")
+    assert isinstance(claim, Claim)
+    document = {"format": 1, "state": "finished", "epoch": 3, "result": RESULT, "finished_at": str(datetime.now(UTC))}
+    backend.home.score(score_id).result.write_text(json.dumps(document))
+    ledger.transition("score", score_id, claim.token, {"running"}, "finished")
+
+
+def nothing_stored(backend: Backend) -> bool:
+    return list(backend.home.scores.iterdir()) == [] and backend.get("/scores")["items"] == []
+
+
+def test_upload_is_stored_queued_and_served_back(backend: Backend, run: str) -> None:
+    response = upload(backend, run, label="cat")
+    assert response.status_code == 202, response.text
+    score = response.json()
+    assert response.headers["location"] == f"/api/v1/scores/{score['id']}"
+    assert (score["state"], score["filename"], score["label"]) == ("queued", "my film.mp4", "cat")
+    assert backend.get("/system")["queues"]["score"] == 1
+    url = httpx.URL(backend.url).join(score["media"]["video"])
+    assert httpx.get(url, headers={"Range": "bytes=4-7"}).content == b"ftyp"
+    finish(backend, backend.ledger, score["id"])
+    done = backend.get(f"/scores/{score['id']}")
+    assert (done["state"], done["epoch"], done["result"]["predicted"]["audio"]) == ("finished", 3, "cat")
+    assert [item["id"] for item in backend.get("/scores", run_id=run)["items"]] == [score["id"]]
+
+
+def test_wait_answers_200_when_done_in_time_else_202(backend: Backend, run: str) -> None:
+    def work() -> None:
+        score_id = wait_for(lambda: backend.ledger.ids("score"), "an upload")[0]
+        finish(backend, backend.ledger, score_id)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    response = backend.http.post("/scores?wait=10", data={"run_id": run}, files={"file": media_bytes()})
+    worker.join()
+    assert (response.status_code, response.json()["state"]) == (200, "finished")
+    start = time.monotonic()
+    assert backend.http.post("/scores?wait=0.3", data={"run_id": run}, files={"file": media_bytes()}).status_code == 202
+    assert time.monotonic() - start >= 0.3
+
+
+def test_separate_sound_is_taken_in(backend: Backend, run: str) -> None:
+    sound = ("a.wav", b"RIFF\0\0\0\0WAVEfmt ", "audio/wav")
+    score = upload(backend, run, files={"file": ("a.mp4", media_bytes()), "audio_file": sound}).json()
+    response = httpx.get(httpx.URL(backend.url).join(score["media"]["audio"]))
+    assert response.headers["content-type"] == "audio/wav"
+
+
+@pytest.mark.parametrize(
+    ("data", "fields", "status", "code"),
+    [
+        (b"<html>no film</html>", {}, 415, "not-a-clip"),
+        (b"", {"files": {"file": ("empty.mp4", b"")}}, 422, "empty-file"),
+        (b"", {"label": "horse"}, 422, "label-unknown"),
+        (b"", {"run": "run-none"}, 404, "run-not-found"),
+        (b"", {"run": "../../etc"}, 404, "run-not-found"),
+        (b"", {"surprise": "1"}, 422, "invalid-request"),
+        (b"", {"files": {"other": ("a.mp4", b"x")}}, 422, "invalid-request"),
+        (b"", {"label": "x" * 5_000}, 413, "field-too-large"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused_and_leaves_nothing(
+    backend: Backend, run: str, data: bytes, fields: dict[str, Any], status: int, code: str
+) -> None:
+    wanted = fields.pop("run", run)
+    backend.problem(upload(backend, wanted, data, **fields), status, code)
+    assert nothing_stored(backend)
+
+
+def test_run_without_a_checkpoint_and_broken_forms_are_refused(backend: Backend, run: str) -> None:
+    fresh = backend.http.post("/runs", json={"preset": "demo", "dataset": {"id": "clips"}}).json()["id"]
+    backend.problem(upload(backend, fresh), 409, "no-checkpoint")
+    backend.problem(backend.http.post("/scores", json={"run_id": run}), 415, "not-a-form")
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    for body in (b"", b"--y\r\n", b"--x\r\nContent-Disposition: form-data; name=file; filename=a\r\n\r\nabc"):
+        assert backend.http.post("/scores", content=body, headers=headers).status_code == 422
+    assert nothing_stored(backend)
+
+
+def test_upload_over_the_limit_is_refused_while_it_comes_in(tmp_path: Any, valkey_url: str) -> None:
+    with serving(settings_for(tmp_path / "home", valkey_url, max_upload_bytes=100_000)) as backend:
+        write_dataset(backend.home)
+        run = write_run(backend.home, dataset={"id": "clips"})
+        backend.services.redis.flushdb()
+        wait_for(lambda: backend.ledger.get("run", run), "the ledger is rebuilt")
+        backend.problem(upload(backend, run, media_bytes(200_000)), 413, "upload-too-large")
+        backend.problem(upload(backend, run, media_bytes(2_000_000)), 413, "body-too-large")
+        assert nothing_stored(backend)
+        assert upload(backend, run, media_bytes(99_000)).status_code == 202
+
+
+def test_upload_that_is_cut_off_leaves_nothing(backend: Backend, run: str) -> None:
+    def cut() -> Any:
+        yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.mp4"\r\n\r\n' + media_bytes(50_000)
+        raise ConnectionError("the cable")
+
+    with pytest.raises(ConnectionError):
+        backend.http.post("/scores", content=cut(), headers={"Content-Type": "multipart/form-data; boundary=x"})
+    wait_for(lambda: nothing_stored(backend), "the folder is gone")
+
+
+def test_old_and_surplus_scores_are_deleted(backend: Backend, run: str) -> None:
+    ids = [upload(backend, run).json()["id"] for _ in range(3)]
+    for score_id in ids[:2]:
+        finish(backend, backend.ledger, score_id)
+    scores = backend.services.scores
+    assert scores.expire() == 0
+    tools = backend.services.tools
+    object.__setattr__(tools, "settings", tools.settings.model_copy(update={"max_scores": 2}))
+    try:
+        assert scores.expire() == 1
+    finally:
+        object.__setattr__(tools, "settings", backend.services.settings)
+    assert [item["id"] for item in backend.get("/scores")["items"]] == ids[:0:-1]
+    assert not backend.home.score(ids[0]).path.exists()
+
+
+@pytest.mark.parametrize(
+    ("head", "suffix"),
+    [
+        (b"\0\0\0\x20ftypisom", ".mp4"), (b"\x1aE\xdf\xa3....webm", ".webm"), (b"\x1aE\xdf\xa3matroska", ".mkv"),
+        (b"RIFF....AVI LIST", ".avi"), (b"RIFF....WAVEfmt ", ".wav"), (b"FLV\x01", ".flv"), (b"OggS", ".ogg"),
+        (b"fLaC", ".flac"), (b"ID3\x04", ".mp3"), (b"G" + bytes(187) + b"G", ".ts"),
+        (b"#EXTM3U", None), (b"<html>", None), (b"Go on", None), (b"", None), (b"PK\x03\x04", None),
+    ],
+)  # fmt: skip
+def test_container_is_told_by_its_first_bytes(head: bytes, suffix: str | None) -> None:
+    assert sniff(head) == suffix

@@ -1,0 +1,131 @@
+"""What other web pages, long bodies and repeated requests may do."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from backend.problems import ForbiddenError
+from backend.security import MediaSigner, is_loopback, ui_origins
+from tests.backend.conftest import UI, Backend
+from worker.contract.settings import Settings
+
+DEMO = {"preset": "demo"}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://127.0.0.1:9999"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Host": "evil.example"},
+        {"Host": "127.0.0.1.evil.example:8000"},
+    ],
+)
+def test_another_web_page_can_change_nothing(backend: Backend, headers: dict[str, str]) -> None:
+    backend.problem(backend.http.post("/runs", json=DEMO, headers=headers), 403, "forbidden-origin")
+    backend.problem(backend.http.delete("/runs/x", headers=headers), 403, "forbidden-origin")
+    assert list(backend.home.runs.iterdir()) == []
+
+
+def test_another_host_name_reaches_nothing_and_gets_no_cors_headers(backend: Backend) -> None:
+    backend.problem(backend.http.get("/runs", headers={"Host": "evil.example"}), 403, "forbidden-origin")
+    foreign = backend.http.get("/runs", headers={"Origin": "https://evil.example"})
+    assert "access-control-allow-origin" not in foreign.headers
+
+
+@pytest.mark.parametrize("origin", [UI, UI.replace("127.0.0.1", "localhost"), None, "own"])
+def test_the_ui_and_scripts_are_let_in(backend: Backend, origin: str | None) -> None:
+    headers = {} if origin is None else {"Origin": backend.url if origin == "own" else origin}
+    if origin not in (None, "own"):
+        headers["Sec-Fetch-Site"] = "same-site"
+    response = backend.http.post("/runs", json=DEMO, headers=headers)
+    assert response.status_code == 202
+    if origin not in (None, "own"):
+        assert response.headers["access-control-allow-origin"] == origin
+        assert "location" in response.headers["access-control-expose-headers"].lower()
+
+
+def test_body_over_its_limit_is_refused_with_and_without_its_length(backend: Backend) -> None:
+    large = b'{"name": "' + b"x" * (2 * 1024 * 1024) + b'"}'
+    headers = {"Content-Type": "application/json"}
+    backend.problem(backend.http.post("/runs", content=large, headers=headers), 413, "body-too-large")
+    pieces = (large[start : start + 65_536] for start in range(0, len(large), 65_536))
+    backend.problem(backend.http.post("/runs", content=pieces, headers=headers), 413, "body-too-large")
+
+
+def test_unknown_parameters_routes_and_methods_are_problems(backend: Backend) -> None:
+    backend.problem(backend.http.get("/runs", params={"stat": "queued"}), 422, "unknown-parameter")
+    backend.problem(backend.http.get("/health/live", params={"x": "1"}), 422, "unknown-parameter")
+    backend.problem(backend.http.get("/runs?limit=1&limit=2"), 422, "invalid-request")
+    backend.problem(backend.http.get("/nothing"), 404, "no-such-route")
+    backend.problem(backend.http.put("/runs"), 405, "method-not-allowed")
+    broken = backend.http.post("/runs", content=b"{", headers={"Content-Type": "application/json"})
+    backend.problem(broken, 422, "invalid-request")
+
+
+def test_same_key_and_body_is_the_same_run(backend: Backend) -> None:
+    headers = {"Idempotency-Key": "one"}
+    first = backend.http.post("/runs", json=DEMO, headers=headers)
+    again = backend.http.post("/runs", json=DEMO, headers=headers)
+    assert (again.status_code, again.json()) == (202, first.json())
+    assert again.headers["location"] == first.headers["location"]
+    assert again.headers["idempotency-replayed"] == "true"
+    other = backend.http.post("/runs", json={"preset": "demo-joint"}, headers=headers)
+    backend.problem(other, 422, "idempotency-key-reused")
+    assert len(backend.get("/runs")["items"]) == 1
+    backend.problem(
+        backend.http.post("/runs", json=DEMO, headers={"Idempotency-Key": "x" * 300}), 422, "invalid-idempotency-key"
+    )
+
+
+def test_refused_request_may_be_tried_again_under_its_key(backend: Backend) -> None:
+    headers = {"Idempotency-Key": "two"}
+    assert backend.http.post("/runs", json={"preset": "none"}, headers=headers).status_code == 422
+    assert backend.http.post("/runs", json=DEMO, headers=headers).status_code == 202
+
+
+def test_signature_is_bound_to_path_track_and_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    signer = MediaSigner.of_home(tmp_path)
+    assert (tmp_path / "media.key").stat().st_mode & 0o777 == 0o600
+    url = httpx.URL(signer.address("/a b/c#d", "video"))
+    assert url.path == "/a b/c#d"
+    expires, signature = int(url.params["expires"]), url.params["signature"]
+    same = MediaSigner.of_home(tmp_path)
+    same.check("/a b/c#d", "video", expires, signature, "203.0.113.9")
+    refused: list[tuple[Any, ...]] = [
+        ("/other", "video", expires, signature),
+        ("/a b/c#d", "audio", expires, signature),
+        ("/a b/c#d", "video", expires + 1, signature),
+        ("/a b/c#d", "video", None, None),
+        ("/a b/c#d", "video", expires, None),
+    ]
+    for arguments in refused:
+        with pytest.raises(ForbiddenError):
+            same.check(*arguments, "203.0.113.9")
+    same.check("/a b/c#d", "video", None, None, "127.0.0.1")
+    later = time.time() + 7_200
+    monkeypatch.setattr(time, "time", lambda: later)
+    with pytest.raises(ForbiddenError) as caught:
+        same.check("/a b/c#d", "video", expires, signature, "127.0.0.1")
+    assert caught.value.code == "signature-expired"
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [("127.0.0.1", True), ("127.9.9.9", True), ("localhost", True), ("[::1]", True), ("::1", True),
+     ("10.0.0.1", False), ("localhost.evil.example", False), ("", False), ("0.0.0.0", False)],
+)  # fmt: skip
+def test_loopback_is_told_from_the_rest(host: str, expected: bool) -> None:
+    assert is_loopback(host) is expected
+
+
+def test_ui_on_another_host_is_its_one_spelling(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, ui_origin="https://ui.example/")
+    assert ui_origins(settings) == ["https://ui.example"]
