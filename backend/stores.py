@@ -141,10 +141,11 @@ class Stores:
             f"SELECT * FROM read_parquet(?, file_row_number = true) WHERE {where.sql} "
             f"ORDER BY file_row_number LIMIT {limit:d}"
         )
-        return [_clip(row) for row in self._tables.rows(sql, (str(table), *where.parameters))]
+        folder = table.parents[1]  # made clips lie in the dataset's folder, and their paths are relative to it
+        return [_clip(row, folder) for row in self._tables.rows(sql, (str(table), *where.parameters))]
 
 
-def _clip(row: dict[str, Any]) -> ClipRow:
+def _clip(row: dict[str, Any], folder: Path) -> ClipRow:
     quality = {name: _number(row.get(name)) for name in QUALITY_COLUMNS}
     return ClipRow(
         index=row["file_row_number"],
@@ -156,8 +157,8 @@ def _clip(row: dict[str, Any]) -> ClipRow:
             notes={str(name): str(value) for name, value in json.loads(row["notes"] or "{}").items()},
         ),
         quality=quality,
-        video=Path(row["path"]),
-        audio=Path(row["audio_path"]) if row["audio_path"] else None,
+        video=folder / row["path"],
+        audio=folder / row["audio_path"] if row["audio_path"] else None,
     )
 
 
