@@ -19,7 +19,7 @@ from worker.contract.errors import DatasetError
 from worker.contract.layout import sync_folder, write_atomically
 from worker.contract.resources import SkippedClip
 from worker.contract.spec.datasets import DatasetSpec
-from worker.datasets.partial import JOURNAL_FILE, PLAN_FILE, Finished, Shapes
+from worker.datasets.partial import Finished, Shapes
 from worker.datasets.source import ClipEntry, DatasetListing, check_train_classes
 from worker.datasets.store import (
     FRAMES_FILE,
@@ -84,8 +84,6 @@ def finish_store(
         checksums=checksums,
         created_by=f"gapscope {_version()}",
     )
-    (path / JOURNAL_FILE).unlink(missing_ok=True)
-    (path / PLAN_FILE).unlink(missing_ok=True)
     write_atomically(path / RECORD_FILE, record.model_dump_json(indent=1).encode())
     return record
 

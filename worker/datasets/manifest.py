@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import difflib
+import io
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -88,7 +89,7 @@ def _read(path: Path) -> tuple[list[str], list[tuple[int, Mapping[str, str | Non
             f"{path.name} is no UTF-8 text (byte {error.start}). Save it as CSV UTF-8.", code="dataset-bad-manifest"
         ) from None
     try:
-        reader = csv.DictReader(text.splitlines(), skipinitialspace=True)
+        reader = csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True, strict=True)
         header = [name.strip() for name in reader.fieldnames or []]
         reader.fieldnames = header
         return header, list(_rows(reader))

@@ -6,19 +6,20 @@ stored form and writes. It works in `store.partial` and renames it to `store` wh
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from worker.contract.errors import MediaError
+from worker.contract.layout import sync_folder
 from worker.contract.resources import PrepareProgress
 from worker.contract.spec.datasets import DatasetSpec
 from worker.datasets.finish import finish_store
-from worker.datasets.partial import Finished, PartialStore, Shapes
+from worker.datasets.partial import JOURNAL_FILE, PLAN_FILE, Finished, PartialStore, Shapes
 from worker.datasets.source import ClipEntry, DatasetListing, check_listing, load_source
 from worker.datasets.store import STORE_FORMAT, StoreRecord, read_record
 from worker.media.container import DecodeLimits
@@ -76,7 +77,7 @@ def prepare(
         folder: the dataset's folder; clips that are made go to `folder`/clips.
         num_processes: decoder processes.
         on_progress: called at most five times a second, and at the end.
-        should_stop: asked after every clip.
+        should_stop: asked after every clip and twice a second.
         clip_timeout_s: wall-clock time for one clip, after which it is skipped as media-timeout.
 
     Raises:
@@ -93,21 +94,20 @@ def prepare(
     preprocessor = Preprocessor(spec.preprocess)
     shapes = Shapes(len(listing.entries), preprocessor.frames_shape, preprocessor.audio_shape, preprocessor.audio_dtype)
     plan = f"{STORE_FORMAT} {spec_digest(spec)} {listing.digest()}"
-    with PartialStore(folder / "store.partial", plan, shapes) as partial:
+    with PartialStore(folder / "store.partial", plan, shapes) as partial, _Writer(partial, preprocessor) as writer:
         results = {item.row: item for item in partial.journal()}
         num_resumed = len(results)
-        meter = _Meter(on_progress, len(listing.entries), len(listing.skipped), results)
-        writer = _Writer(partial, preprocessor)
+        num_skipped = len(listing.skipped) + sum(1 for item in results.values() if item.code)
+        meter = _Meter(on_progress, len(listing.entries), num_resumed, num_skipped)
         todo = [row for row in range(len(listing.entries)) if row not in results]
         with DecodePool(min(num_processes, max(1, len(todo))), timeout_s=clip_timeout_s) as pool:
-            for row, answer in pool.run(_jobs(spec, listing, todo)):
+            for row, answer in pool.run(_jobs(spec, listing, todo), should_stop=should_stop):
                 results[row] = writer.take(row, answer)
-                meter.update()
-                if should_stop():
-                    writer.close()
-                    raise PreparationStopped
-        writer.close()
-        meter.update(final=True)
+                meter.update(results[row])
+        writer.finish()
+        meter.report()
+        if len(results) < len(listing.entries):
+            raise PreparationStopped(f"{len(results)} of {len(listing.entries)} clips are done.")
     record = finish_store(folder / "store.partial", spec, spec_digest(spec), listing, results, shapes)
     _put_in_place(folder)
     return StoreSummary(folder / "store", record, True, num_resumed, time.monotonic() - begun)
@@ -153,12 +153,19 @@ class _Writer:
             del self._futures[: _MAX_QUEUED // 2]
         return finished
 
-    def close(self) -> None:
+    def finish(self) -> None:
         """Waits until all is written and makes it durable."""
         self._thread.shutdown(wait=True)
         for future in self._futures:
             future.result()
         self._partial.commit()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        # The thread must be done before the files are closed, whatever went wrong.
+        self._thread.shutdown(wait=True, cancel_futures=True)
 
     def _write(self, finished: Finished, answer: Answer) -> None:
         if not finished.code and not isinstance(answer, MediaError):
@@ -195,51 +202,51 @@ def _outcome(row: int, answer: Answer) -> Finished:
     )
 
 
-@dataclass
 class _Meter:
     """Tells how far preparation is, at most five times a second."""
 
-    tell: OnProgress
-    total: int
-    skipped_before: int
-    results: dict[int, Finished]
-    told_at: float = 0.0
-    begun_at: float = field(default_factory=time.monotonic)
-    num_before: int = 0
+    def __init__(self, tell: OnProgress, total: int, num_before: int, num_skipped: int) -> None:
+        self._tell = tell
+        self._total = total
+        self._num_before = self._num_done = num_before
+        self._num_skipped = num_skipped
+        self._begun_at = time.monotonic()
+        self._told_at = 0.0
 
-    def __post_init__(self) -> None:
-        self.num_before = len(self.results)
+    def update(self, finished: Finished) -> None:
+        """Counts a clip and reports if it is time to."""
+        self._num_done += 1
+        self._num_skipped += bool(finished.code)
+        if time.monotonic() - self._told_at >= _PROGRESS_EVERY_S:
+            self.report()
 
-    def update(self, *, final: bool = False) -> None:
-        """Reports now if it is time to."""
-        now = time.monotonic()
-        if not final and now - self.told_at < _PROGRESS_EVERY_S:
-            return
-        self.told_at = now
-        done = len(self.results)
-        rate = (done - self.num_before) / max(now - self.begun_at, 1e-3)
-        self.tell(
+    def report(self) -> None:
+        """Reports now."""
+        self._told_at = time.monotonic()
+        rate = (self._num_done - self._num_before) / max(self._told_at - self._begun_at, 1e-3)
+        self._tell(
             PrepareProgress(
-                done=done,
-                total=self.total,
-                skipped=self.skipped_before + sum(1 for item in self.results.values() if item.code),
-                fraction=done / self.total,
-                eta_s=(self.total - done) / rate if rate > 0 else None,
+                done=self._num_done,
+                total=self._total,
+                skipped=self._num_skipped,
+                fraction=self._num_done / self._total,
+                eta_s=(self._total - self._num_done) / rate if rate > 0 else None,
                 clips_per_s=rate,
             )
         )
 
 
 def _put_in_place(folder: Path) -> None:
-    """Renames the finished store to its name; an older one is moved away first and then deleted."""
+    """Renames the finished store to its name; an older one is moved away first and then deleted.
+
+    Whoever has the older one mapped keeps it. The journal goes last: a kill at any point before costs no clip.
+    """
     store, old = folder / "store", folder / "store.old"
     shutil.rmtree(old, ignore_errors=True)
     if store.exists():
         store.rename(old)
     (folder / "store.partial").rename(store)
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_folder(folder)
+    for name in (JOURNAL_FILE, PLAN_FILE):
+        (store / name).unlink(missing_ok=True)
     shutil.rmtree(old, ignore_errors=True)

@@ -51,7 +51,9 @@ class DatasetListing:
         """Returns 16 hexadecimal digits that change when a clip, its label, its split or its file changes."""
         digest = hashlib.sha256("\0".join(self.classes).encode())
         for entry in self.entries:
-            names = (entry.sample_id, entry.path, entry.audio_path, entry.label, entry.split, entry.group)
+            # A clip that is made is what its recipe says, wherever it lies.
+            files = (entry.path, entry.audio_path) if entry.maker is None else ()
+            names = (entry.sample_id, files, entry.label, entry.split, entry.group)
             rest = (entry.start_s, entry.end_s, sorted(entry.notes.items()), entry.recipe, _stamps(entry))
             digest.update(repr((names, rest)).encode())
         return digest.hexdigest()[:16]

@@ -7,7 +7,7 @@ preparation: processes that are kept, one clip in flight each; a death blames th
 from __future__ import annotations
 
 import selectors
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Self
@@ -141,18 +141,25 @@ class DecodePool:
         """Process ids of the children."""
         return [process.pid for process in self._processes]
 
-    def run(self, jobs: Iterable[tuple[int, DecodeJob]]) -> Iterator[tuple[int, list[DecodedClip] | MediaError]]:
+    def run(
+        self, jobs: Iterable[tuple[int, DecodeJob]], *, should_stop: Callable[[], bool] = lambda: False
+    ) -> Iterator[tuple[int, list[DecodedClip] | MediaError]]:
         """Yields (key, clips or error) for each (key, job), in the order in which they are done.
 
         Jobs are drawn as processes become free: memory does not grow with their number. A process has its next job
         before its last answer is yielded.
+
+        Args:
+            jobs: clips with keys of the caller's.
+            should_stop: asked after every answer and twice a second; then the iteration ends, what is in flight is
+                dropped, and the pool can only be closed.
         """
         waiting = iter(jobs)
         with selectors.DefaultSelector() as selector:
             for process in self._processes:
                 self._next(process, waiting)
                 selector.register(process, selectors.EVENT_READ)
-            while self._keys:
+            while self._keys and not should_stop():
                 ready = [key.fileobj for key, _ in selector.select(_CHECK_S)]
                 for process in list(self._processes):
                     answer = self._answer(process, readable=process in ready)

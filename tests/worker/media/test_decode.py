@@ -173,7 +173,9 @@ def test_a_window_without_sound_is_silent_not_missing(tmp_path: Path) -> None:
 
 
 def test_a_file_that_was_cut_off_says_where_it_ends(tmp_path: Path) -> None:
-    whole = make_clip(tmp_path / "a.mp4", seconds=3.0, container_options={"movflags": "faststart"}, options={"crf": "1"})
+    whole = make_clip(
+        tmp_path / "a.mp4", seconds=3.0, container_options={"movflags": "faststart"}, options={"crf": "1"}
+    )
     cut = tmp_path / "cut.mp4"
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 6 // 10])
     clip = decode_clip(cut, SPEC.model_copy(update={"duration_s": 3.0}))
@@ -195,7 +197,9 @@ def test_turns_a_rotated_video_upright(tmp_path: Path) -> None:
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     data = path.read_bytes()
-    upright = bytes.fromhex("00010000000000000000000000000000000100000000000000000000000000004000 0000".replace(" ", ""))
+    upright = bytes.fromhex(
+        "00010000000000000000000000000000000100000000000000000000000000004000 0000".replace(" ", "")
+    )
     turned = bytes.fromhex("000000000001000000000000ffff0000000000000000000000000000000000004000 0000".replace(" ", ""))
     quarter = (0, 0x10000, 0, -0x10000, 0, 0, 0, 0, 0x40000000)
     turned = b"".join(int(value).to_bytes(4, "big", signed=True) for value in quarter)
@@ -205,12 +209,17 @@ def test_turns_a_rotated_video_upright(tmp_path: Path) -> None:
     clip = decode_clip(path, SPEC)
     assert clip.frames is not None
     top, bottom = clip.frames[0, :12].mean(), clip.frames[0, -12:].mean()
-    assert (top < 40) and (bottom > 215)  # players show it so: 90 degrees clockwise
+    assert top < 40  # players show it so: 90 degrees clockwise
+    assert bottom > 215
 
 
 @pytest.mark.parametrize(
     ("content", "code"),
-    [(b"", "media-empty"), (b"hello, this is text\n" * 50, "media-not-decodable"), (os.urandom(5_000), "media-not-decodable")],
+    [
+        (b"", "media-empty"),
+        (b"hello, this is text\n" * 50, "media-not-decodable"),
+        (os.urandom(5_000), "media-not-decodable"),
+    ],
 )
 def test_what_is_no_clip_is_refused_with_a_code(tmp_path: Path, content: bytes, code: str) -> None:
     path = tmp_path / "x.mp4"
