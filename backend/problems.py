@@ -44,7 +44,7 @@ _TITLES = {
     507: "Not enough disk space",
 }
 _HTTP_CODES = {
-    400: "invalid-request",
+    422: "invalid-request",
     404: "no-such-route",
     405: "method-not-allowed",
     413: "body-too-large",
@@ -80,9 +80,12 @@ def answer(problem: Problem, headers: dict[str, str] | None = None) -> JSONRespo
     )
 
 
-def fields_at_fault(
-    errors: Sequence[Any], drop: tuple[str, ...] = ("body", "query", "path", "header")
-) -> list[FieldProblem]:
+_UNION_TAGS = {"spec", "reference"}.union(DATASETS, ENCODERS, FUSIONS, OBJECTIVES, OPTIMIZERS, SCHEDULES)
+"""What pydantic puts into a location to say which member of a union it tried; no field of ours is named so."""
+_SOURCES = ("body", "query", "path", "header")
+
+
+def fields_at_fault(errors: Sequence[Any], drop: tuple[str, ...] = _SOURCES) -> list[FieldProblem]:
     """Returns pydantic's error list as field problems.
 
     Args:
@@ -133,7 +136,7 @@ def invalid_field(field: str, *, expected: str, got: str, remedy: str, code: str
 
 def answer_http(error: HTTPException) -> JSONResponse:
     """Returns Starlette's own errors (no such route, no such method, body too large) as problem answers."""
-    status = error.status_code
+    status = 422 if error.status_code == 400 else error.status_code  # a body that is no UTF-8 is not valid either
     problem = Problem(
         title=_TITLES.get(status, "The request cannot be answered"),
         status=status,
