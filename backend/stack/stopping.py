@@ -60,13 +60,18 @@ def _stop_phase(phase: list[tuple[Supervised, Steps]], on_tick: Callable[[], Non
         time.sleep(_TICK_S)
 
 
+def described(process: psutil.Process) -> str:
+    """Returns a process's id and the begin of its command line."""
+    return f"process {process.pid} ({' '.join(process.cmdline())[:120] or process.name()})"
+
+
 def kill_descendants() -> list[str]:
     """Kills every process that descends from this one; returns the names."""
     found = psutil.Process().children(recursive=True)
     names = []
     for process in found:
         try:
-            names.append(f"{process.name()} ({process.pid})")
+            names.append(described(process))
             process.kill()
         except psutil.NoSuchProcess:
             continue
@@ -97,7 +102,7 @@ class OrphanWatch:
                 if child.status() == psutil.STATUS_ZOMBIE:
                     child.wait(timeout=0)
                 elif now - self._seen.setdefault(child.pid, now) > self.GRACE_S:
-                    killed.append(f"{child.name()} ({child.pid})")
+                    killed.append(described(child))
                     child.kill()
             except (psutil.NoSuchProcess, psutil.TimeoutExpired):
                 continue

@@ -48,11 +48,11 @@ def demo(home: Path | None, host: str, api_port: int, ui_port: int, exit_when_do
     with _stack(arguments) as stack:
         try:
             record = _wait_until_ready(folder, stack)
-            with GapscopeClient(record["api_url"]) as client:
-                _compare(client, str(record["ui_url"]), stack)
-                if not exit_when_done:
-                    click.echo("The pages stay open. Ctrl-C stops everything.")
-                    stack.wait()
+            # Not closed: when we are stopped, the threads that follow the runs still use it; they end with us.
+            _compare(GapscopeClient(record["api_url"]), str(record["ui_url"]), stack)
+            if not exit_when_done:
+                click.echo("The pages stay open. Ctrl-C stops everything.")
+                stack.wait()
         except StopRequestedError:
             pass
     if stack.returncode not in (0, -signal.SIGTERM):

@@ -24,7 +24,7 @@ def export(
     form: Literal["csv", "parquet"],
     output: Path | None,
 ) -> None:
-    """Write a run's samples or epochs into a CSV or Parquet file."""
+    """Write a run's table into a file: its samples or its epochs, as CSV or Parquet."""
     target = output or Path(f"{run_id}-{table}.{form}")
     size = client.export(run_id, target, table=table, format=form)
     click.echo(f"{target} ({size:,} bytes)")

@@ -37,7 +37,7 @@ def score(
     no_wait: bool,
     as_json: bool,
 ) -> None:
-    """Upload a clip and print what a run's model says of it, for each modality."""
+    """Score a clip with a run's model: upload it and print what each modality says."""
     errors = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
     with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as progress:

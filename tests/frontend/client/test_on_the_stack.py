@@ -1,0 +1,64 @@
+"""The client against the real stack: a run from its launch to scores of a clip."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from frontend.client import GapscopeClient
+from tests.stack.driving import tiny_spec
+from worker.contract.errors import ConflictError, InvalidRequestError, NotFoundError
+from worker.contract.resources import RunProgress
+
+pytestmark = pytest.mark.stack
+
+
+def test_run_is_launched_followed_read_exported_and_used(stack: Any, tmp_path: Path) -> None:
+    with GapscopeClient(stack.api_url) as client:
+        assert client.ready()
+        told: list[RunProgress] = []
+        run = client.create_run(tiny_spec(epochs=2, tags=["client"]))
+        events = list(client.follow(run.id, on_progress=told.append))
+        assert [event.type for event in events] == ["run_started", "epoch_finished", "epoch_finished", "run_finished"]
+        assert told[-1].epoch == 2
+        assert client.events(run.id, after=2) == events[2:]
+        assert client.wait(run.id, timeout_s=5).state == "finished"
+        assert run.id in [found.id for found in client.runs(tag="client")]
+
+        frame = client.samples(run.id, split="validation", sort="-gap")
+        assert len(frame) == 30
+        assert list(frame["gap"]) == sorted(frame["gap"], reverse=True)
+        sample = str(frame["sample_id"][0])
+        document = client.sample(run.id, sample)
+        assert client.export(run.id, tmp_path / "samples.csv") > 0
+        assert sample in (tmp_path / "samples.csv").read_text()
+        assert isinstance(client.log(run.id, tail=5), str)
+        assert client.report(run.id, "confusion")
+
+        clip = tmp_path / "clip.mp4"
+        address = next(value for value in document["media"].values() if value)
+        clip.write_bytes(httpx.get(httpx.URL(stack.api_url).join(address)).content)
+        label = str(frame["label"][0])
+        score = client.score(clip, run.id, label=label)
+        assert score.error is None
+        assert score.result is not None
+        assert score.result.gap_of == "label"
+        assert score.result.gap == pytest.approx(frame["gap"][0], abs=0.02)
+        with pytest.raises(InvalidRequestError):
+            client.score(clip, run.id, label="no such class")
+
+        assert client.dataset(_dataset_of(client, run.id)).state == "ready"
+        with pytest.raises(ConflictError):
+            client.cancel(run.id)
+        assert client.delete(run.id)["reclaimable_bytes"] > 0
+        with pytest.raises(NotFoundError):
+            client.run(run.id)
+
+
+def _dataset_of(client: GapscopeClient, run_id: str) -> str:
+    resolved = client.run(run_id).resolved_spec
+    assert resolved is not None
+    return resolved.dataset_id
