@@ -86,7 +86,7 @@ def grouped(rows: NDArray[np.int64], batch_size: int) -> list[NDArray[np.int64]]
     starts = list(range(0, len(rows), batch_size))
     if len(starts) > 1 and len(rows) - starts[-1] < MIN_BATCH:
         starts.pop()
-    return [rows[start:stop] for start, stop in zip(starts, [*starts[1:], len(rows)], strict=True)]
+    return np.split(rows, starts[1:]) if starts else []
 
 
 class BatchSource:

@@ -29,6 +29,7 @@ from worker.engine.rows import BRANCHES
 from worker.engine.steps import Snapshot
 from worker.media.preprocess import Preprocessor
 from worker.model import AudioVisualModel
+from worker.science.gap import modality_gap
 from worker.science.mixture import MixtureParameters
 from worker.science.posterior import posterior
 
@@ -242,5 +243,7 @@ def _gap(row: Probabilities, label_index: int | None) -> float | None:
     fused, audio, visual = row["fused"], row["audio"], row["visual"]
     if fused is None or audio is None or visual is None:
         return None
-    index = int(fused.argmax()) if label_index is None else label_index
-    return float(audio[index] - visual[index])
+    of = torch.tensor([int(fused.argmax()) if label_index is None else label_index])
+    # The gap's formula takes logits, and log-probabilities are such.
+    logits = [torch.from_numpy(values)[None].log() for values in (audio, visual)]
+    return float(modality_gap(logits[0], logits[1], of))

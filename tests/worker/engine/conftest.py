@@ -104,12 +104,12 @@ class Bench:
         return assemble(run_spec(**fields), resolved_spec(**(resolved or {})), store)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def bench() -> Bench:
     return Bench()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def store() -> MemoryStore:
     # 65 training clips in batches of 16: the last one, alone, joins the batch before.
     return MemoryStore({"train": 65, "validation": 24, "test": 20})

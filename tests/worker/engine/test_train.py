@@ -1,4 +1,6 @@
 import dataclasses
+import functools
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -8,16 +10,26 @@ from worker.contract.errors import DatasetError, TrainingError
 from worker.contract.events import MAX_EVENT_BYTES
 from worker.contract.layout import SAMPLE_COLUMNS
 from worker.contract.spec import AdamW, DatasetReference, GmmAdaptive, Joint, MultiHead, Sgd
+from worker.engine.rows import RowTable
 from worker.engine.steps import EpochDone, PhaseChanged, RunDone, StepDone
 from worker.engine.train import Trainer
 
 UNTIMED = {"seq", "time", "attempt", "seconds", "samples_per_s"}
-OBJECTIVES = [Joint(), MultiHead(), GmmAdaptive(warm_up_epochs=1)]
+RUNS = [(Joint(), AdamW()), (MultiHead(), Sgd()), (GmmAdaptive(warm_up_epochs=1), AdamW())]
+JOINT = RUNS[0]
 
 
 def finish(trainer):
     steps = list(trainer.run())
     return [s for s in steps if isinstance(s, EpochDone)], next(s for s in steps if isinstance(s, RunDone))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(bench, store):
+    """Runs that nothing disturbed, each computed once: (objective, optimizer) -> (epochs, done)."""
+    return functools.cache(
+        lambda objective, optimizer: finish(Trainer(bench.assembly(store, objective=objective, optimizer=optimizer)))
+    )
 
 
 def assert_same_epochs(first, second):
@@ -34,38 +46,37 @@ def assert_same_epochs(first, second):
             assert torch.equal(tensor, b.snapshot.tensors[name]), name
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda o: o.kind)
-@pytest.mark.parametrize("optimizer", [AdamW(), Sgd()], ids=lambda o: o.kind)
-def test_a_run_resumed_at_an_epochs_end_equals_an_undisturbed_one_to_the_bit(bench, store, objective, optimizer):
-    def assembly():
-        return bench.assembly(store, objective=objective, optimizer=optimizer)
-
-    epochs, done = finish(Trainer(assembly()))
-    resumed, resumed_done = finish(Trainer.from_snapshot(assembly(), epochs[0].snapshot))
-    assert_same_epochs(epochs[1:], resumed)
+@pytest.mark.parametrize(("objective", "optimizer"), RUNS)
+def test_a_run_resumed_at_an_epochs_end_equals_an_undisturbed_one_to_the_bit(
+    bench, store, undisturbed, objective, optimizer
+):
+    epochs, done = undisturbed(objective, optimizer)
+    parts = bench.assembly(store, objective=objective, optimizer=optimizer)
+    resumed, resumed_done = finish(Trainer.from_snapshot(parts, epochs[1].snapshot))
+    assert_same_epochs(epochs[2:], resumed)
     assert done.result == resumed_done.result
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda o: o.kind)
-def test_a_run_resumed_in_mid_epoch_equals_an_undisturbed_one_to_the_bit(bench, store, objective):
-    def assembly():
-        return bench.assembly(store, objective=objective)
-
-    epochs, done = finish(Trainer(assembly()))
-    trainer = Trainer(assembly())
+@pytest.mark.parametrize(("objective", "optimizer"), RUNS)
+def test_a_run_resumed_in_mid_epoch_equals_an_undisturbed_one_to_the_bit(
+    bench, store, undisturbed, objective, optimizer
+):
+    epochs, done = undisturbed(objective, optimizer)
+    trainer = Trainer.from_snapshot(bench.assembly(store, objective=objective, optimizer=optimizer), epochs[0].snapshot)
     killed = trainer.run()
     snapshot = next(
         trainer.snapshot() for step in killed if isinstance(step, StepDone) and (step.epoch, step.step) == (2, 3)
     )
     killed.close()
     assert (snapshot.epoch, snapshot.step) == (1, 3)
-    resumed, resumed_done = finish(Trainer.from_snapshot(assembly(), snapshot))
+    parts = bench.assembly(store, objective=objective, optimizer=optimizer)
+    resumed, resumed_done = finish(Trainer.from_snapshot(parts, snapshot))
     assert_same_epochs(epochs[1:], resumed)
     assert done.result == resumed_done.result
 
 
-def test_a_snapshot_taken_while_evaluating_goes_on_exactly_too(bench, store):
-    epochs, _ = finish(Trainer(bench.assembly(store)))
+def test_a_snapshot_taken_while_evaluating_goes_on_exactly_too(bench, store, undisturbed):
+    epochs, _ = undisturbed(*JOINT)
     trainer = Trainer(bench.assembly(store))
     evaluating = False
     for step in trainer.run():
@@ -79,7 +90,7 @@ def test_a_snapshot_taken_while_evaluating_goes_on_exactly_too(bench, store):
 
 
 def test_a_snapshot_does_not_change_when_training_goes_on(bench, store):
-    trainer = Trainer(bench.assembly(store))
+    trainer = Trainer(bench.assembly(store, epochs=2))
     steps = trainer.run()
     first = next(s for s in steps if isinstance(s, EpochDone))
     before = {name: tensor.clone() for name, tensor in first.snapshot.tensors.items()}
@@ -87,8 +98,8 @@ def test_a_snapshot_does_not_change_when_training_goes_on(bench, store):
     assert all(torch.equal(before[name], tensor) for name, tensor in first.snapshot.tensors.items())
 
 
-def test_every_training_sample_has_a_gap_each_epoch_and_counts_sum(bench, store):
-    epochs, _ = finish(Trainer(bench.assembly(store)))
+def test_every_training_sample_has_a_gap_each_epoch_and_counts_sum(store, undisturbed):
+    epochs, _ = undisturbed(*JOINT)
     for epoch in epochs:
         assert np.isfinite(epoch.gaps[store.indices("train")]).all()
         assert np.isfinite(epoch.gaps[store.indices("validation")]).all()
@@ -99,8 +110,8 @@ def test_every_training_sample_has_a_gap_each_epoch_and_counts_sum(bench, store)
         assert epoch.event.train.num_samples == 65
 
 
-def test_the_sample_table_has_the_contracts_columns(bench, store):
-    epochs, done = finish(Trainer(bench.assembly(store)))
+def test_the_sample_table_has_the_contracts_columns(store, undisturbed):
+    epochs, done = undisturbed(*JOINT)
     from_store = {"sample_id", "split", "label"}
     assert set(epochs[0].columns) | from_store == set(SAMPLE_COLUMNS)
     assert all(len(column) == len(epochs[0].rows) for column in epochs[0].columns.values())
@@ -110,8 +121,8 @@ def test_the_sample_table_has_the_contracts_columns(bench, store):
     assert len(epochs[0].event.model_dump_json()) <= MAX_EVENT_BYTES
 
 
-def test_protocol_honest_looks_at_the_test_split_at_the_end_alone(bench, store):
-    epochs, done = finish(Trainer(bench.assembly(store)))
+def test_protocol_honest_looks_at_the_test_split_at_the_end_alone(store, undisturbed):
+    epochs, done = undisturbed(*JOINT)
     assert all(epoch.event.test is None for epoch in epochs)
     assert done.result.chosen.by == "validation"
     accuracies = [epoch.event.validation.accuracy.fused for epoch in epochs]
@@ -131,18 +142,14 @@ def test_protocol_paper_reports_the_test_split_each_epoch_and_marks_its_best(ben
     assert done.test_columns is None
 
 
-def test_the_chosen_epochs_test_report_is_that_of_its_own_weights(bench, store):
-    one_epoch = bench.run_spec(epochs=3)
-    epochs, done = finish(Trainer(bench.assembly(store)))
+def test_the_chosen_epochs_test_report_is_that_of_its_own_weights(bench, store, undisturbed):
+    epochs, done = undisturbed(*JOINT)
     trainer = Trainer.from_snapshot(bench.assembly(store), epochs[done.result.chosen.epoch - 1].snapshot)
     rows = store.indices("test")
-    from worker.engine.rows import RowTable
-
     table = RowTable(len(store.labels), torch.device("cpu"))
     list(trainer.learner.evaluate([rows], table))
     correct = table.numpy(rows)["predicted"][:, 0] == store.labels[rows]
     assert done.result.chosen.test.accuracy.fused == correct.mean()
-    assert one_epoch.epochs == 3
 
 
 def test_a_store_without_a_test_split_gives_no_test_report(bench):
@@ -201,9 +208,9 @@ def test_the_adaptive_loss_equals_multi_head_in_the_warm_up_and_differs_afterwar
     assert (plain[2].columns["loss_weight"] == 1).all()
 
 
-def test_the_adaptive_stage_uses_the_mixture_of_the_epoch_before(bench, store):
-    epochs, _ = finish(Trainer(bench.assembly(store, objective=GmmAdaptive(warm_up_epochs=1))))
-    for before, after in zip(epochs, epochs[1:], strict=False):
+def test_the_adaptive_stage_uses_the_mixture_of_the_epoch_before(undisturbed):
+    epochs, _ = undisturbed(*RUNS[2])
+    for before, after in pairwise(epochs):
         balanced = next(c for c in before.event.train.mixture.components if c.role == "balanced")
         assert after.event.method["balanced_mean"] == balanced.mean
         assert after.event.method["balanced_variance"] == balanced.variance
@@ -213,8 +220,6 @@ def test_clean_gaps_are_those_of_an_evaluation_pass(bench, store):
     trainer = Trainer(bench.assembly(store, objective=Joint(gaps="clean"), epochs=1))
     epochs, _ = finish(trainer)
     again = Trainer.from_snapshot(trainer.parts, epochs[0].snapshot)
-    from worker.engine.rows import RowTable
-
     rows = store.indices("train")
     table = RowTable(len(store.labels), torch.device("cpu"))
     list(again.learner.evaluate([rows], table))
@@ -224,13 +229,13 @@ def test_clean_gaps_are_those_of_an_evaluation_pass(bench, store):
 def test_a_non_finite_loss_names_term_epoch_and_batch_before_the_optimizer_steps(bench, store):
     parts = bench.assembly(store, objective=MultiHead())
     trainer = Trainer(parts)
-    weights = {}
+    steps = trainer.run()
+    next(step for step in steps if isinstance(step, StepDone) and step.step == 2)
+    with torch.no_grad():
+        parts.model.heads["audio"].bias.fill_(float("nan"))
+    weights = {k: v.clone() for k, v in parts.model.encoders.state_dict().items()}
     with pytest.raises(TrainingError, match=r"'audio' is nan in epoch 1, batch 3 of 4") as caught:
-        for step in trainer.run():
-            if isinstance(step, StepDone) and step.step == 2:
-                with torch.no_grad():
-                    parts.model.heads["audio"].bias.fill_(float("nan"))
-                weights = {k: v.clone() for k, v in parts.model.encoders.state_dict().items()}
+        next(steps)
     assert caught.value.code == "non-finite-loss"
     assert all(torch.equal(weights[name], value) for name, value in parts.model.encoders.state_dict().items())
 
@@ -241,8 +246,8 @@ def test_bf16_on_a_cpu_trains(bench, store):
     assert np.isfinite(epochs[0].gaps[store.indices("train")]).all()
 
 
-def test_gradient_shares_add_up_to_one(bench, store):
-    epochs, _ = finish(Trainer(bench.assembly(store, epochs=1)))
+def test_gradient_shares_add_up_to_one(undisturbed):
+    epochs, _ = undisturbed(*JOINT)
     assert sum(epochs[0].event.gradient_share.model_dump().values()) == pytest.approx(1)
 
 
