@@ -183,7 +183,8 @@ class Training:
             finish_record(self._folder, self._journal.append(RunCancelled(epoch=self._finished())))
             return exits.CANCELLED
         if self._journal.has("run_started"):
-            self._journal.append(RunInterrupted(reason="The worker was asked to stop.", epoch=self._finished()))
+            reason = "The worker died." if self._stop.orphaned else "The worker was asked to stop."
+            self._journal.append(RunInterrupted(reason=reason, epoch=self._finished()))
         return exits.YIELDED
 
     def _fail(self, problem: Problem) -> int:

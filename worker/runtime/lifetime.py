@@ -30,6 +30,11 @@ class StopRequest:
         """Whether this process was asked to leave."""
         return self._asked.is_set()
 
+    @property
+    def orphaned(self) -> bool:
+        """Whether the parent is gone."""
+        return os.getppid() != self._parent
+
     @classmethod
     def install(cls, parent: int, grace_s: float) -> StopRequest:
         """Returns the request of this process; signals and the death of the parent set it.
