@@ -8,6 +8,7 @@ Shapes: C classes.
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -220,5 +221,9 @@ def fix_determinism(resolved: ResolvedSpec) -> None:
         resolved: the run's.
     """
     torch.set_num_threads(resolved.threads)
-    torch.use_deterministic_algorithms(resolved.deterministic)
+    on_gpu = resolved.device.startswith("cuda")
+    if on_gpu:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it starts
+    # To the bit on a CPU; on a GPU an operation without a deterministic form warns and runs.
+    torch.use_deterministic_algorithms(resolved.deterministic, warn_only=on_gpu)
     torch.backends.cudnn.benchmark = not resolved.deterministic

@@ -61,7 +61,7 @@ def resolve(
         TrainingError: the device that the spec asks for is not there.
     """
     device = _device(spec, devices)
-    threads = spec.threads or len(os.sched_getaffinity(0))
+    threads = spec.threads or num_cores()
     precision: Precision = "fp32"
     if spec.precision == "auto":
         precision = _measured_precision(spec, preprocess, device, threads, cache)
@@ -169,6 +169,13 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue  # run from a bare checkout
     return found
+
+
+def num_cores() -> int:
+    """Returns the processor cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1  # macOS
 
 
 def processor_name() -> str:

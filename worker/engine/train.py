@@ -32,8 +32,8 @@ from worker.engine.steps import EpochDone, PhaseChanged, RunDone, Snapshot, Step
 from worker.objectives.base import EpochView
 from worker.science.probe import neutral_probe
 
-EVALUATION_BATCH = 256
-"""Clips a batch without gradients; at least the training batch."""
+EVALUATION_BATCH = 64
+"""Clips a batch without gradients; at least the training batch. Larger ones leave a CPU's cache."""
 
 
 class Trainer:
