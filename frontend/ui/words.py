@@ -17,6 +17,8 @@ POSTERIOR_HELP: Final = (
     "fit, and with unequal widths it need not rise with the size of the gap."
 )
 NONE: Final = "–"
+NBSP: Final = "\u00a0"
+"""Keeps a number and its unit on one line."""
 
 MODALITIES: Final[dict[str, str]] = {"fused": "Fused", "audio": "Audio", "visual": "Visual"}
 GROUPS: Final[dict[str, str]] = {
@@ -89,8 +91,8 @@ ENDED: Final = frozenset({"finished", "failed", "cancelled"})
 
 
 def percent(value: float | None, digits: int = 1) -> str:
-    """Returns a fraction as a percentage, such as "93.4 %"; a dash where there is none."""
-    return NONE if value is None else f"{100 * value:.{digits}f} %"
+    """Returns a fraction as a percentage, such as "93.4 %" (with a no-break space); a dash where there is none."""
+    return NONE if value is None else f"{100 * value:.{digits}f}{NBSP}%"
 
 
 def points(change: float) -> str:

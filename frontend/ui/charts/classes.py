@@ -29,7 +29,12 @@ def class_gaps(table: pd.DataFrame) -> alt.LayerChart:
     order = table["mean_gap"].abs().sort_values(ascending=False).index[:MAX_CLASSES]
     kept = table.loc[order].sort_values("mean_gap")
     kept = kept.assign(side=["Audio" if gap > 0 else "Visual" for gap in kept["mean_gap"]])
-    y = alt.Y("label:N", sort=list(kept["label"]), title=None, axis=alt.Axis(labelLimit=140))
+    y = alt.Y(
+        "label:N",
+        sort=alt.EncodingSortField("mean_gap", op="sum", order="ascending"),
+        title=None,
+        axis=alt.Axis(labelLimit=140),
+    )
     bars = (
         alt.Chart(kept)
         .mark_bar(opacity=0.85)

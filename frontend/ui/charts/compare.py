@@ -37,7 +37,9 @@ def curves(table: pd.DataFrame, measure: str, epochs: int, names: list[str]) -> 
             color=alt.Color(
                 "run:N",
                 scale=alt.Scale(domain=names, range=list(RUNS[:number])),
-                legend=alt.Legend(orient="top", title=None, symbolType="stroke", columns=2, labelLimit=220),
+                legend=alt.Legend(
+                    orient="top", title=None, symbolType="stroke", symbolSize=280, columns=2, labelLimit=220
+                ),
             ),
             strokeDash=alt.StrokeDash(
                 "run:N", scale=alt.Scale(domain=names, range=[list(dash) for dash in DASHES[:number]]), legend=None

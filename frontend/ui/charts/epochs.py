@@ -51,7 +51,7 @@ def accuracies(table: pd.DataFrame, epochs: int, boundary: int | None, shown: in
             color=alt.Color(
                 "series:N",
                 scale=alt.Scale(domain=names, range=list(palette.MODALITY.values())),
-                legend=alt.Legend(orient="top", title=None, symbolType="stroke", symbolStrokeWidth=3),
+                legend=alt.Legend(orient="top", title=None, symbolType="stroke", symbolSize=280),
             ),
             strokeDash=alt.StrokeDash(
                 "series:N", scale=alt.Scale(domain=names, range=list(palette.MODALITY_DASH.values())), legend=None
@@ -149,7 +149,7 @@ def group_bars(now: dict[str, int], before: dict[str, int] | None, before_words:
     tips: list[Any] = ["group:N", "samples:Q", alt.Tooltip("share:Q", format=".1%"), "earlier:N"]
     bars = alt.Chart(table).mark_bar(opacity=0.85, height=26).encode(x=x, y=y, color=colour, tooltip=tips)
     label = alt.Chart(table).mark_text(align="right", dx=-4, fontSize=13, color=palette.RULE, fontWeight=600)
-    ticks = alt.Chart(table.dropna(subset=["share_before"])).mark_tick(color=palette.RULE, thickness=2.5, height=34)
+    ticks = alt.Chart(table).mark_tick(color=palette.RULE, thickness=2.5, height=34)
     return layered(
         bars,
         ticks.encode(x="share_before:Q", y=y),

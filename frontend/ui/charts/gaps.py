@@ -118,7 +118,9 @@ def _curves(table: pd.DataFrame) -> alt.Chart:
             color=alt.Color(
                 "curve:N",
                 scale=alt.Scale(domain=names, range=[palette.ROLE[name] for name in names]),
-                legend=alt.Legend(orient="top", title=None, symbolType="stroke", values=shown) if shown else None,
+                legend=alt.Legend(orient="top", title=None, symbolType="stroke", symbolSize=280, values=shown)
+                if shown
+                else None,
             ),
             strokeDash=alt.StrokeDash("curve:N", scale=alt.Scale(domain=names, range=dashes), legend=None),
         )

@@ -72,7 +72,9 @@ def score_trajectory(table: pd.DataFrame, epochs: int, boundary: int | None, sho
             x=epoch_axis(epochs),
             y=alt.Y("probability:Q", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%", title="true class")),
             color=alt.Color(
-                "series:N", scale=_COLOURS, legend=alt.Legend(orient="top", title=None, symbolType="stroke")
+                "series:N",
+                scale=_COLOURS,
+                legend=alt.Legend(orient="top", title=None, symbolType="stroke", symbolSize=280),
             ),
             strokeDash=alt.StrokeDash(
                 "series:N", scale=alt.Scale(domain=_NAMES, range=list(palette.MODALITY_DASH.values())), legend=None
@@ -158,7 +160,9 @@ def window_lines(table: pd.DataFrame) -> alt.Chart:
             x=alt.X("time:Q", axis=alt.Axis(title="seconds", grid=False)),
             y=alt.Y("probability:Q", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%", title=None)),
             color=alt.Color(
-                "series:N", scale=_COLOURS, legend=alt.Legend(orient="top", title=None, symbolType="stroke")
+                "series:N",
+                scale=_COLOURS,
+                legend=alt.Legend(orient="top", title=None, symbolType="stroke", symbolSize=280),
             ),
         )
         .properties(height=190)

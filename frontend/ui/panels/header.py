@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from frontend.ui import links, words
+from frontend.ui.once import first_press
 from frontend.ui.service import client, method_title, show_error
 from worker.contract.errors import GapscopeError
 from worker.contract.resources import Run
@@ -108,6 +109,8 @@ def _buttons(run: Run) -> None:
 
 def _act(what: str, run_id: str) -> None:
     """Does what a button says; what the API answers is told by `told`."""
+    if not first_press(f"{what} {run_id}"):
+        return
     api = client()
     try:
         if what == "cancel":

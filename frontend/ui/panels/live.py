@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
 import altair as alt
 import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from frontend.ui import diagnosis, words
 from frontend.ui import history as folding
@@ -92,31 +93,12 @@ def _controls(run: Run, newest: int, epoch: int) -> tuple[Split, folding.Mixture
     slider, back, forth, follow, split, mixture = st.columns(
         [4.6, 0.55, 0.55, 1.9, 2.4, 3.2], vertical_alignment="bottom", gap="small"
     )
-    with slider:
+    with slider.container(key="epoch_slider"):
         if planned > 1:
-            st.session_state["epoch_slider"] = epoch
-            st.slider("Epoch", 1, planned, key="epoch_slider", on_change=_slid, args=(newest,))
-    args = {"newest": newest}
-    back.button(
-        "",
-        icon=":material/chevron_left:",
-        key="epoch_back",
-        help="Previous epoch",
-        disabled=epoch <= 1,
-        on_click=choose,
-        kwargs=args | {"epoch": epoch - 1},
-        width="stretch",
-    )
-    forth.button(
-        "",
-        icon=":material/chevron_right:",
-        key="epoch_forth",
-        help="Next epoch",
-        disabled=epoch >= newest,
-        on_click=choose,
-        kwargs=args | {"epoch": epoch + 1},
-        width="stretch",
-    )
+            key = slider_key(epoch)
+            st.slider("Epoch", 1, planned, epoch, key=key, on_change=_slid, args=(key, newest))
+    _step_button(back, "back", epoch - 1, newest)
+    _step_button(forth, "forth", epoch + 1, newest)
     following = bool(st.session_state["live_follow"])
     follow.button(
         "Following" if following else "Follow newest",
@@ -124,7 +106,7 @@ def _controls(run: Run, newest: int, epoch: int) -> tuple[Split, folding.Mixture
         icon=":material/update:",
         disabled=following,
         on_click=choose,
-        kwargs=args | {"epoch": newest},
+        args=(newest, newest),
         width="stretch",
         help="Show each new epoch as it comes. Moving the slider stops it.",
     )
@@ -144,8 +126,39 @@ def _controls(run: Run, newest: int, epoch: int) -> tuple[Split, folding.Mixture
     return SPLIT_CHOICES[chosen or "Validation"], MIXTURES[fit or "Two (paper)"]
 
 
-def _slid(newest: int) -> None:
-    choose(int(st.session_state["epoch_slider"]), newest)
+def _step_button(place: DeltaGenerator, name: Literal["back", "forth"], epoch: int, newest: int) -> None:
+    """Draws a button that shows one certain epoch; as its key names that epoch, a press counted twice does no harm."""
+    side, hint = ("left", "Previous epoch") if name == "back" else ("right", "Next epoch")
+    place.container(key=f"epoch_{name}").button(
+        "",
+        icon=f":material/chevron_{side}:",
+        key=f"epoch_{name}_{epoch}",
+        help=hint,
+        disabled=not 1 <= epoch <= newest,
+        on_click=choose,
+        args=(epoch, newest),
+        width="stretch",
+    )
+
+
+def slider_key(epoch: int) -> str:
+    """Returns the slider's key: another one whenever the page, and not the user, moves it.
+
+    A browser reports the values of all its widgets with every tick. Were the page to move the slider under the same
+    key, a report from before the move would look like the user dragging it back.
+    """
+    if st.session_state.get("slider_epoch") != epoch:
+        st.session_state["slider_epoch"] = epoch
+        st.session_state["slider_round"] = st.session_state.get("slider_round", 0) + 1
+    return f"epoch_slider_{st.session_state['slider_round']}"
+
+
+def _slid(key: str, newest: int) -> None:
+    if key != f"epoch_slider_{st.session_state['slider_round']}":
+        return  # Streamlit reports a slider that was just replaced once more
+    epoch = int(st.session_state[key])
+    st.session_state["slider_epoch"] = epoch
+    choose(epoch, newest)
 
 
 @st.cache_resource(max_entries=256, show_spinner=False)
@@ -227,31 +240,31 @@ def _correctness(run: Run, history: History, shown: EpochFinished, split: Split)
 
 def _more(run: Run, history: History, shown: EpochFinished, split: Split, mixture: folding.MixtureName) -> None:
     planned, boundary = run.progress.epochs, history.stage_boundary()
-    first, second = st.columns(2, gap="medium")
-    with first:
-        st.markdown("###### Fitted Gaussians: means ± one standard deviation")
-        table = folding.mixture_table(history, split, mixture)
-        st.altair_chart(over_epochs.mixture_means(table, planned, boundary), key="chart_means", width="stretch")
-        st.markdown("###### Mean size of the gap")
-        gap = folding.gap_table(history, split)
-        st.altair_chart(
-            over_epochs.mean_gap(gap, planned, boundary, shown.epoch), key="chart_mean_gap", width="stretch"
-        )
-    with second:
-        st.markdown("###### Fitted Gaussians: weights")
-        st.altair_chart(over_epochs.mixture_weights(table, planned, boundary), key="chart_weights", width="stretch")
-        st.markdown("###### Groups over epochs")
-        groups = folding.group_table(history, split)
-        st.altair_chart(over_epochs.groups_over_epochs(groups, planned, boundary), key="chart_flow", width="stretch")
-    first, second = st.columns(2, gap="medium")
-    with first:
-        st.markdown("###### Gaps by epoch", help="The darker, the more clips have that gap at that epoch.")
-        st.altair_chart(
-            gaps.heat_map(folding.heat_table(history, split), planned, boundary), key="chart_heat", width="stretch"
-        )
-    with second:
-        st.markdown(f"###### Mean gap by class, epoch {shown.epoch}")
-        _per_class(run.id, shown.epoch, split)
+    means = folding.mixture_table(history, split, mixture)
+    gap, groups = folding.gap_table(history, split), folding.group_table(history, split)
+    heat = folding.heat_table(history, split)
+    figures = (
+        (
+            "means",
+            "Fitted Gaussians: mean ± one standard deviation",
+            over_epochs.mixture_means(means, planned, boundary),
+        ),
+        ("weights", "Fitted Gaussians: weights", over_epochs.mixture_weights(means, planned, boundary)),
+        ("mean_gap", "Mean size of the gap", over_epochs.mean_gap(gap, planned, boundary, shown.epoch)),
+        ("flow", "Groups over epochs", over_epochs.groups_over_epochs(groups, planned, boundary)),
+        ("heat", "Gaps by epoch: the darker, the more clips", gaps.heat_map(heat, planned, boundary)),
+    )
+    for start in range(0, len(figures) + 1, 2):
+        for column, figure in zip(st.columns(2, gap="medium"), (*figures, None)[start : start + 2], strict=True):
+            if figure is None:
+                with column.container(key="panel_classes"):
+                    st.markdown(f"###### Mean gap by class, epoch {shown.epoch}", anchors=False)
+                    _per_class(run.id, shown.epoch, split)
+                continue
+            name, title, chart = figure
+            with column.container(key=f"panel_{name}"):
+                st.markdown(f"###### {title}", anchors=False)
+                st.altair_chart(chart, key=f"chart_{name}", width="stretch")
 
 
 def _per_class(run_id: str, epoch: int, split: Split) -> None:

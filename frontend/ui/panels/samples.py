@@ -53,9 +53,9 @@ def _filters(run: Run, history: History, epoch: int) -> dict[str, Any]:
     """Draws the filters and returns the API's parameters."""
     classes = history.started.classes if history.started else []
     first = st.columns([0.8, 1, 1.3, 1.7, 1, 1, 1], vertical_alignment="bottom")
-    st.session_state["samples_epoch"] = epoch
+    key = f"samples_epoch_{epoch}"
     first[0].number_input(
-        "Epoch", 1, history.newest, key="samples_epoch", on_change=_epoch_typed, args=(history.newest,)
+        "Epoch", 1, history.newest, epoch, key=key, on_change=_epoch_typed, args=(key, history.newest)
     )
     split = first[1].selectbox("Split", list(live.SPLIT_CHOICES), key="samples_split")
     label = first[2].selectbox("True class", classes, index=None, placeholder="Any", key="samples_label")
@@ -92,8 +92,9 @@ def number(name: str) -> float | None:
         return None
 
 
-def _epoch_typed(newest: int) -> None:
-    live.choose(int(st.session_state["samples_epoch"]), newest)
+def _epoch_typed(key: str, newest: int) -> None:
+    if key == f"samples_epoch_{st.session_state['live_epoch']}":  # not a field that was just replaced
+        live.choose(int(st.session_state[key]), newest)
 
 
 def brushed(state: Any) -> tuple[float, float] | None:

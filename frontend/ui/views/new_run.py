@@ -8,6 +8,7 @@ import streamlit as st
 
 from frontend.ui import links
 from frontend.ui.form import Form
+from frontend.ui.once import first_press
 from frontend.ui.schema import Field, paths, place, read, seeds_of
 from frontend.ui.service import catalog, client, show_error
 from worker.contract.errors import GapscopeError
@@ -139,7 +140,9 @@ def _launch(
         label = "Launch" if len(specs) <= 1 else f"Launch {len(specs)} runs"
         if error:
             show_error(error)
-        if st.button(label, key="launch", type="primary", icon=":material/rocket_launch:", disabled=not specs):
+        if st.button(
+            label, key="launch", type="primary", icon=":material/rocket_launch:", disabled=not specs
+        ) and first_press(repr(specs)):
             _send(specs)
 
 

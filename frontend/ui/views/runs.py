@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from frontend.ui import links, words
+from frontend.ui.once import first_press
 from frontend.ui.paging import Pager
 from frontend.ui.panels.header import dataset_words, run_title, told
 from frontend.ui.service import catalog, client, show_error
@@ -93,7 +94,8 @@ def _empty(filtered: bool) -> None:
             "Own clips? Register their folder under **Datasets** first."
         )
         with st.container(horizontal=True):
-            if st.button("Start the demo", key="start_demo", type="primary", icon=":material/rocket_launch:"):
+            started = st.button("Start the demo", key="start_demo", type="primary", icon=":material/rocket_launch:")
+            if started and first_press("demo"):
                 made = client().create_run({"preset": "demo"})
                 links.go("run", run=made.id)
             if st.button("Register a dataset", key="go_datasets", icon=":material/database:"):
@@ -135,19 +137,19 @@ def _table(runs: list[Run]) -> list[Run]:
         row_height=38,
         height=38 * (len(runs) + 1) + 3,
         column_config={
-            "open": column.ButtonColumn("", key="runs_open", type="tertiary", width=60),
-            "name": column.TextColumn("Name", width="medium"),
-            "state": column.TextColumn("State", width=130),
-            "method": column.TextColumn("Method", width=170),
-            "dataset": column.TextColumn("Dataset", width=110),
-            "progress": column.ProgressColumn("Progress", min_value=0, max_value=100, format="%.0f %%", width=110),
-            "epoch": column.TextColumn("Epoch", width=150),
+            "open": column.ButtonColumn("", key="runs_open", type="tertiary", width=55),
+            "name": column.TextColumn("Name", width=165),
+            "state": column.TextColumn("State", width=135),
+            "method": column.TextColumn("Method", width=165),
+            "dataset": column.TextColumn("Dataset", width=80),
+            "progress": column.ProgressColumn("Progress", min_value=0, max_value=100, format="%.0f %%", width=95),
+            "epoch": column.TextColumn("Epoch", width=140),
             "fused": column.NumberColumn(
-                "Fused accuracy", format="%.1f %%", help="Validation split, newest epoch.", width=110
+                "Fused", format="%.1f %%", help="Accuracy on validation, newest epoch.", width=65
             ),
-            "gap": column.NumberColumn("Mean |gap|", format="%.2f", help=words.GAP_HELP, width=95),
-            "tags": column.ListColumn("Tags", width=130),
-            "created": column.TextColumn("Started", width=90),
+            "gap": column.NumberColumn("Mean |gap|", format="%.2f", help=words.GAP_HELP, width=80),
+            "tags": column.ListColumn("Tags", width=85),
+            "created": column.TextColumn("Created", width=80),
         },
     )
     clicked = st.session_state.get("runs_open")
@@ -184,6 +186,8 @@ def _actions(chosen: list[Run]) -> None:
 
 def _do(what: str, run_ids: list[str]) -> None:
     """Does an action for each run; the first error is told."""
+    if not first_press(f"{what} {run_ids}"):
+        return
     api = client()
     does = {"clone": api.clone, "cancel": api.cancel, "resume": api.resume}[what]
     try:
