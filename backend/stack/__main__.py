@@ -26,7 +26,7 @@ PORT = click.IntRange(0, 65535)
 HOME_HELP = "Folder of datasets, runs and scores.  [default: $GAPSCOPE_HOME, else ./home]"
 
 
-@click.group()
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def cli() -> None:
     """Runs Gapscope on one machine."""
 

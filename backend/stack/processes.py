@@ -81,7 +81,7 @@ def spawn(argv: list[str], environment: dict[str, str], folder: Path, log: Path)
         os.close(output)
 
 
-@dataclass
+@dataclass(eq=False)
 class Supervised:
     """A process of the table. `step` does what is due; nothing in it waits longer than one probe."""
 

@@ -58,10 +58,9 @@ class Stack:
                 self._stop()
 
     def _turn(self) -> None:
-        server_entry = self._table[0] if self._plan.server is not None else None
         for entry in self._table:
             # Nothing can work before the server answers for the first time; all the rest comes up side by side.
-            if entry.health == "waiting" and server_entry not in (None, entry) and not self._server_is_up():
+            if entry.health == "waiting" and entry.name != "server" and not self._server_is_up():
                 continue
             entry.step()
             if entry.exits_before_healthy >= (1 if entry.name == "server" else MOST_EXITS_AT_START):
@@ -76,7 +75,7 @@ class Stack:
 
     def _server_is_up(self) -> bool:
         entry = self._table[0]
-        return entry.health == "healthy" or entry.restarts > 0 or self._was_ready
+        return entry.name != "server" or entry.health == "healthy" or entry.restarts > 0 or self._was_ready
 
     def _state(self) -> str:
         if all(entry.health == "healthy" for entry in self._table):
