@@ -93,6 +93,9 @@ def supervise(kind: JobKind, job_id: str, around: Surroundings) -> None:
         Supervisor(job, claim, around).run()
     except LostLeaseError as error:
         log.warning("%s", error.detail)
+    except CorruptRecordError as error:  # its own files cannot be read: no later try could either
+        log.error("%s %s: %s", kind, job_id, error.detail)
+        around.ledger.transition(kind, job_id, claim.token, HELD, "failed", error=error.problem())
 
 
 def _claim(job: Job, around: Surroundings) -> Claim | Refusal:

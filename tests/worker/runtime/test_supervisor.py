@@ -327,3 +327,12 @@ def test_a_run_without_a_readable_spec_fails(bench: Bench) -> None:
     record = bench.record("r1", "run")
     assert record.error is not None
     assert (record.state, record.error.code) == ("failed", "record-corrupt")
+
+
+def test_a_job_whose_outcome_cannot_be_read_fails_instead_of_being_tried_for_ever(bench: Bench) -> None:
+    dataset_id = run_of(bench)
+    bench.home.dataset(dataset_id).outcome.write_text("{")
+    supervise("dataset", dataset_id, bench.around())
+    record = bench.record(dataset_id)
+    assert record.error is not None
+    assert (record.state, record.error.code) == ("failed", "record-corrupt")

@@ -122,12 +122,15 @@ def test_a_clip_is_scored(trained: Any) -> None:
 
 def test_a_run_that_suffered_everything_equals_an_undisturbed_one(trained: Any, valkey_server: Any) -> None:
     workers = trained
+    expected = comparable(workers, "undisturbed")
     workers.accept("run", "victim", SPEC)
     folder = workers.home.run("victim")
     for _ in range(3):
         workers.send("run", "victim")  # messages too many
 
     workers.until_epoch("victim", 1, attempt=1)
+    [key] = workers.client.keys("*:worker:train@*")
+    assert Beat.model_validate_json(workers.client.get(key)).busy_with == "victim"
     write_json(folder.cancel, {"format": 1})
     workers.ledger.cancel("run", "victim")
     workers.until_state("run", "victim", "cancelled")
@@ -170,7 +173,7 @@ def test_a_run_that_suffered_everything_equals_an_undisturbed_one(trained: Any, 
 
     record = workers.until_state("run", "victim", "finished")
     assert (record.attempt, record.epoch) == (5, EPOCHS)
-    assert comparable(workers, "victim") == comparable(workers, "undisturbed")
+    assert comparable(workers, "victim") == expected
     assert_same_samples(workers, "victim", "undisturbed")
     types = [type(event) for event in read_events(folder.events)]
     assert (types[0], types[-1], types.count(RunStarted)) == (RunStarted, RunFinished, 1)
