@@ -55,6 +55,9 @@ class Api:
     def __init__(self, url: str) -> None:
         self.http = httpx.Client(base_url=f"{url.rstrip('/')}/api/v1", timeout=30)
 
+    def close(self) -> None:
+        self.http.close()
+
     def get(self, path: str, **params: Any) -> Any:
         response = self.http.get(path, params=params)
         assert response.status_code == 200, f"GET {path}: {response.status_code} {response.text[:500]}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from tests.stack.driving import Api, child_of, comparable, kill, stack_process, tiny_spec, wait_for
 
 pytestmark = pytest.mark.stack
@@ -13,8 +14,7 @@ SPEC = tiny_spec(epochs=12)
 
 
 @pytest.fixture(scope="module")
-def undisturbed(stack: Any) -> list[dict[str, Any]]:
-    api = Api(stack.api_url)
+def undisturbed(api: Api) -> list[dict[str, Any]]:
     run = api.launch(SPEC)
     api.wait_for_state(run, {"finished"})
     return comparable(api.events(run))
@@ -22,9 +22,8 @@ def undisturbed(stack: Any) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("victim", ["child", "worker-train", "server", "backend"])
 def test_killed_run_ends_equal_to_an_undisturbed_one(
-    victim: str, stack: Any, undisturbed: list[dict[str, Any]]
+    victim: str, api: Api, stack: Any, undisturbed: list[dict[str, Any]]
 ) -> None:
-    api = Api(stack.api_url)
     run = api.launch(SPEC)
     api.wait_for_epoch(run, 2)
     if victim == "child":

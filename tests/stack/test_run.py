@@ -8,14 +8,10 @@ from typing import Any
 import httpx
 import pyarrow.parquet as pq
 import pytest
-from tests.stack.driving import ENDED, Api, child_of, tiny_spec
+
+from tests.stack.driving import ENDED, Api, child_of, comparable, tiny_spec
 
 pytestmark = pytest.mark.stack
-
-
-@pytest.fixture(scope="module")
-def api(stack: Any) -> Api:
-    return Api(stack.api_url)
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +77,6 @@ def test_sample_is_followed_over_epochs_and_its_clip_is_served_in_ranges(
 
 
 def test_two_runs_of_the_same_spec_are_equal_and_another_seed_is_not(api: Api, finished: dict[str, Any]) -> None:
-    from tests.stack.driving import comparable
-
     twin, other = api.launch(tiny_spec()), api.launch(tiny_spec(seed=1))
     for run in (twin, other):
         api.wait_for_state(run, {"finished"})
