@@ -22,13 +22,21 @@ def dataset_words(run: Run) -> str:
     return str(getattr(choice, "kind", None) or getattr(choice, "id", words.NONE))
 
 
+def waited_dataset(run: Run) -> str | None:
+    """Returns the id of the dataset whose preparation a run waits for; None where it waits for none."""
+    kind, _, dataset_id = (run.waiting_for or "").partition(" ")
+    return dataset_id if kind == "dataset" and dataset_id and " " not in dataset_id else None
+
+
 def situation(run: Run) -> str:
     """Returns what the run is doing now, as one line."""
     progress = run.progress
     where = f"epoch {progress.epoch} of {progress.epochs}"
     if run.state == "queued":
+        if waited_dataset(run):
+            return f"Waiting until the clips of {waited_dataset(run)} are prepared."
         if run.waiting_for:
-            return f"Waiting: {run.waiting_for}."
+            return f"Waiting for {run.waiting_for}."
         place = f" (number {run.queue_position} in the queue)" if run.queue_position else ""
         return f"Waiting for a free worker{place}."
     if run.state == "lost":

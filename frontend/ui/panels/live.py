@@ -14,8 +14,10 @@ from frontend.ui import history as folding
 from frontend.ui.charts import classes, gaps
 from frontend.ui.charts import epochs as over_epochs
 from frontend.ui.history import History, Split
-from frontend.ui.panels import result
+from frontend.ui.panels import header, result
+from frontend.ui.panels.preparation import preparation_words
 from frontend.ui.service import client
+from worker.contract.errors import GapscopeError
 from worker.contract.events import EpochFinished, RunFailed
 from worker.contract.resources import Run
 
@@ -79,12 +81,25 @@ def _before_first_epoch(run: Run, history: History) -> None:
     if isinstance(history.ended, RunFailed) or run.state in words.ENDED:
         st.info("This run ended before its first epoch was complete: there is nothing to draw.", icon=":material/info:")
         return
-    st.info("The first epoch has not ended yet. Charts appear here by themselves.", icon=":material/hourglass_empty:")
+    waited = header.waited_dataset(run)
+    if waited:
+        _preparation(waited)
+    else:
+        st.info("The first epoch is under way. Charts appear here by themselves.", icon=":material/hourglass_empty:")
     first, second = st.columns(2, gap="medium")
     with first:
         st.skeleton(height=280)
     with second:
         st.skeleton(height=280)
+
+
+def _preparation(dataset_id: str) -> None:
+    """Draws how far the preparation is that the run waits for."""
+    try:
+        item = client().dataset(dataset_id)
+    except GapscopeError:
+        return  # the line above says what the run waits for; the next tick asks again
+    st.progress(item.progress.fraction, text=f"Preparing the clips: {preparation_words(item)}")
 
 
 def _controls(run: Run, newest: int, epoch: int) -> tuple[Split, folding.MixtureName]:

@@ -14,6 +14,7 @@ from frontend.ui.form import Form
 from frontend.ui.paging import Pager
 from frontend.ui.panels.configuration import flatten
 from frontend.ui.panels.header import told
+from frontend.ui.panels.preparation import preparation_words
 from frontend.ui.schema import paths, place, read
 from frontend.ui.service import browser_address, catalog, client, show_error
 from worker.contract.errors import GapscopeError
@@ -121,19 +122,6 @@ def _detail(item: Dataset) -> None:
     if skipped.open:
         with skipped:
             _skipped(item)
-
-
-def preparation_words(item: Dataset) -> str:
-    """Returns how far a preparation is, in words."""
-    progress = item.progress
-    if item.state == "queued":
-        return "Waiting for a worker that prepares clips."
-    if not progress.total:
-        return "Listing the clips."
-    rate = f", {progress.clips_per_s:.0f} a second" if progress.clips_per_s else ""
-    left = f", {words.duration(progress.eta_s)} left" if progress.eta_s is not None else ""
-    skipped = f"; {words.count(progress.skipped, 'clip')} left out" if progress.skipped else ""
-    return f"{progress.done:,} of {words.count(progress.total, 'clip')}{rate}{left}{skipped}."
 
 
 def _preparing(dataset_id: str) -> None:
