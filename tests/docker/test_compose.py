@@ -130,7 +130,7 @@ def services(valkey_server: Any, tmp_path_factory: pytest.TempPathFactory) -> It
             process.wait()
 
 
-def test_check_commandsstart_and_everything_becomes_ready(services: dict[str, Any]) -> None:
+def test_commands_start_and_everything_becomes_ready(services: dict[str, Any]) -> None:
     def ready() -> bool:
         for name, process in services["processes"].items():
             assert process.poll() is None, f"{name}: {(services['logs'] / name).read_text()[-2000:]}"
