@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from worker.contract.errors import MediaError
+from worker.contract.errors import CorruptRecordError, MediaError, NotFoundError
 from worker.contract.layout import sync_folder
 from worker.contract.resources import PrepareProgress
 from worker.contract.spec.datasets import DatasetSpec
 from worker.datasets.finish import finish_store
 from worker.datasets.partial import JOURNAL_FILE, PLAN_FILE, Finished, PartialStore, Shapes
 from worker.datasets.source import ClipEntry, DatasetListing, check_listing, load_source
-from worker.datasets.store import STORE_FORMAT, StoreRecord, read_record
+from worker.datasets.store import STORE_FORMAT, PreparedStore, StoreRecord
 from worker.media.container import DecodeLimits
 from worker.media.decode import DecodedClip
 from worker.media.preprocess import Preprocessor
@@ -85,9 +85,9 @@ def prepare(
         DatasetError: the dataset cannot be trained on.
     """
     begun = time.monotonic()
-    record = read_record(folder / "store")
-    if record is not None and record.spec_digest == spec_digest(spec):
-        return StoreSummary(folder / "store", record, built=False)
+    ready = _ready(folder / "store", spec)
+    if ready is not None:
+        return StoreSummary(folder / "store", ready, built=False)
     on_progress(PrepareProgress())
     listing = load_source(spec).list(folder / "clips")
     check_listing(listing)
@@ -111,6 +111,15 @@ def prepare(
     record = finish_store(folder / "store.partial", spec, spec_digest(spec), listing, results, shapes)
     _put_in_place(folder)
     return StoreSummary(folder / "store", record, True, num_resumed, time.monotonic() - begun)
+
+
+def _ready(path: Path, spec: DatasetSpec) -> StoreRecord | None:
+    """Returns the record of a store that fits the spec and can be opened; a damaged one is made anew."""
+    try:
+        record = PreparedStore.open(path).record
+    except (NotFoundError, CorruptRecordError):
+        return None
+    return record if record.spec_digest == spec_digest(spec) else None
 
 
 def _jobs(spec: DatasetSpec, listing: DatasetListing, rows: list[int]) -> Iterator[tuple[int, DecodeJob]]:

@@ -123,9 +123,10 @@ class PreparedStore:
         self.path = path
         self.record = record
         rows = record.num_rows
-        self._frames = np.memmap(path / FRAMES_FILE, np.uint8, "r", shape=(rows, *record.frames_shape))
+        frames = np.memmap(path / FRAMES_FILE, np.uint8, "r", shape=(rows, *record.frames_shape))
         audio_path = path / audio_file(record.audio_dtype)
-        self._audio = np.memmap(audio_path, np.dtype(record.audio_dtype), "r", shape=(rows, *record.audio_shape))
+        audio = np.memmap(audio_path, np.dtype(record.audio_dtype), "r", shape=(rows, *record.audio_shape))
+        self._frames, self._audio = frames.view(np.ndarray), audio.view(np.ndarray)
 
     @classmethod
     def open(cls, path: Path, *, verify: bool = False) -> PreparedStore:

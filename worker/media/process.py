@@ -21,6 +21,8 @@ from worker.media.decode import DecodedClip
 from worker.media.wire import DecodeJob, parse_reply
 
 _ROOT = Path(__file__).resolve().parents[2]
+_START_S = 60.0
+"""A child that is not ready after this long counts as busy with its job."""
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR", "SYSTEMROOT")
 """The child works on hostile input: no key or address of ours stands in its environment."""
 
@@ -38,6 +40,7 @@ class DecoderProcess:
         self._buffer = b""
         self.job: DecodeJob | None = None
         self._sent_at = 0.0
+        self._ready_at = time.monotonic() + _START_S
         # PDEATHSIG fires when the thread ends that started the child: only the main thread lasts as long as we do.
         # Elsewhere the end of the child's standard input is what ends it.
         with_parent = threading.current_thread() is threading.main_thread()
@@ -78,8 +81,8 @@ class DecoderProcess:
 
     @property
     def busy_s(self) -> float:
-        """Seconds since the job was sent."""
-        return time.monotonic() - self._sent_at
+        """Seconds since the child, once ready, has had the job; its start is not the clip's fault."""
+        return time.monotonic() - max(self._sent_at, self._ready_at)
 
     def poll(self) -> list[DecodedClip] | MediaError | None:
         """Reads what the child wrote; call it when `fileno` is readable.
@@ -94,6 +97,7 @@ class DecoderProcess:
         while b"\n" in self._buffer:
             line, _, self._buffer = self._buffer.partition(b"\n")
             if line == b"ready":
+                self._ready_at = time.monotonic()
                 continue
             job, self.job = self.job, None
             if job is None:
@@ -106,15 +110,14 @@ class DecoderProcess:
 
     def wait(self, timeout_s: float) -> list[DecodedClip] | MediaError:
         """Returns the answer to the job, or media-timeout when it takes longer (the child is killed then)."""
-        deadline = time.monotonic() + timeout_s
         with selectors.DefaultSelector() as selector:
             selector.register(self, selectors.EVENT_READ)
             while True:
-                if not selector.select(max(0.0, deadline - time.monotonic())):
-                    return self.time_out(timeout_s)
-                answer = self.poll()
+                answer = self.poll() if selector.select(max(0.0, timeout_s - self.busy_s)) else None
                 if answer is not None:
                     return answer
+                if self.busy_s > timeout_s:
+                    return self.time_out(timeout_s)
 
     def time_out(self, timeout_s: float) -> MediaError:
         """Kills the child and returns the error that says so."""

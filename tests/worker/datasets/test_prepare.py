@@ -159,6 +159,13 @@ def test_a_ready_store_is_found_at_once_and_another_spec_rebuilds_it(tmp_path: P
     assert sorted(path.name for path in tmp_path.iterdir()) == ["clips", "store"]
 
 
+def test_a_damaged_store_is_made_anew(tmp_path: Path, whole: Path) -> None:
+    prepared(DIGITS, tmp_path)
+    (tmp_path / "store" / "audio.f16").write_bytes(b"")
+    assert prepared(DIGITS, tmp_path).built
+    assert contents(tmp_path) == contents(whole)
+
+
 def test_a_partial_store_of_changed_files_is_begun_anew(tmp_path: Path) -> None:
     clips = own_clips(tmp_path / "clips")
     spec = Folder(path=str(clips), preprocess=SMALL)
