@@ -1,7 +1,7 @@
 """`make bench`: measures what docs/benchmarks.md promises, and writes the figures to artifacts/benchmarks.md.
 
-Each section is a module with `measure() -> list[Figure]`. Sections that compare two things interleave them in one run, since
-machines are noisy: read ratios. `python -m tests.bench demo analysis` measures only those.
+Each section is a module with `measure() -> list[Figure]`. Sections that compare two things interleave them in one run,
+since machines are noisy: read ratios. `python -m tests.bench demo analysis` measures only those.
 """
 
 from __future__ import annotations

@@ -19,4 +19,5 @@ def table(name: str, figures: list[Figure]) -> str:
     """Returns the figures of a section as a Markdown table."""
     marks = {True: "yes", False: "**no**", None: ""}
     rows = [f"| {figure.what} | {figure.measured} | {figure.target} | {marks[figure.reached]} |" for figure in figures]
-    return "\n".join([f"## {name.replace('_', ' ')}\n", "| | measured | target | reached |", "|---|---|---|---|", *rows, ""])
+    head = [f"## {name.replace('_', ' ')}\n", "| | measured | target | reached |", "|---|---|---|---|"]
+    return "\n".join([*head, *rows, ""])
