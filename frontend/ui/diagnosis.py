@@ -14,7 +14,15 @@ from worker.contract.events import EpochFinished, Mixture, SplitReport
 
 Tone = Literal["plain", "good", "watch"]
 LEAST_CHANGE: Final = 0.02
-"""Change of mean |gap| below which the page calls it steady."""
+"""Change of mean |gap|, or of an accuracy, below which the page calls it steady."""
+CLOSINGS: Final[dict[str, str]] = {
+    "weak": "The gap narrowed: the weak modality rose",
+    "strong": "The gap narrowed: the strong modality fell",
+    "weak and strong": "The gap narrowed: the weak modality rose, and the strong one fell",
+    "strong and weak": "The gap narrowed: the strong modality fell, and the weak one rose",
+    "": "The gap narrowed",
+}
+"""How a gap closed, the larger move first; a change of accuracy under LEAST_CHANGE is none."""
 VERDICTS: Final[dict[str, str]] = {
     "bimodal": "Two Gaussians fit the gaps better than one, with two modes.",
     "three components": "Three Gaussians fit the gaps better than two: look at both tails apart (signed mixture).",
@@ -115,19 +123,16 @@ def gap_change(before: EpochFinished, now: EpochFinished, split: Split) -> Findi
     since = f"from epoch {before.epoch} to {now.epoch}"
     span = f"{words.decimal(old.mean_abs_gap)} → {words.decimal(new.mean_abs_gap)}"
     moves = _moves(old, new)
-    if abs(change) < LEAST_CHANGE:
-        return Finding("The gap is steady", f"Mean |gap| {span} {since} ({words.SPLITS[split]} split). {moves[1]}")
-    if change > 0:
-        return Finding(
-            "The gap widened", f"Mean |gap| {span} {since} ({words.SPLITS[split]} split). {moves[1]}", "watch"
-        )
-    title = {"weak": "The gap narrowed: the weak modality rose", "strong": "The gap narrowed: the strong modality fell"}
     text = f"Mean |gap| {span} {since} ({words.SPLITS[split]} split). {moves[1]}"
-    return Finding(title.get(moves[0], "The gap narrowed"), text, "watch" if moves[0] == "strong" else "good")
+    if abs(change) < LEAST_CHANGE:
+        return Finding("The gap is steady", text)
+    if change > 0:
+        return Finding("The gap widened", text, "watch")
+    return Finding(CLOSINGS[moves[0]], text, "watch" if "strong" in moves[0] else "good")
 
 
 def _moves(old: SplitReport, new: SplitReport) -> tuple[str, str]:
-    """Tells which modality's accuracy moved more towards the other: ("weak" | "strong" | "", sentence)."""
+    """Returns whose accuracy moved towards the other's, a key of CLOSINGS, and both accuracies in a sentence."""
     a, v = (old.accuracy.audio, new.accuracy.audio), (old.accuracy.visual, new.accuracy.visual)
     if a[0] is None or a[1] is None or v[0] is None or v[1] is None:
         return "", ""
@@ -138,9 +143,9 @@ def _moves(old: SplitReport, new: SplitReport) -> tuple[str, str]:
         f"The stronger modality ({strong[0]}) went {words.percent(strong[1])} → {words.percent(strong[2])}, "
         f"the weaker ({weak[0]}) {words.percent(weak[1])} → {words.percent(weak[2])}."
     )
-    if max(fell, rose) <= 0:
-        return "", text
-    return ("strong" if fell > rose else "weak"), text
+    moved = [(rose, "weak"), (fell, "strong")]
+    said = [name for change, name in sorted(moved, reverse=True) if change >= LEAST_CHANGE]
+    return " and ".join(said), text
 
 
 def findings(history: History, shown: EpochFinished, split: Split) -> list[Finding]:

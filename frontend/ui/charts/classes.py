@@ -33,7 +33,7 @@ def class_gaps(table: pd.DataFrame) -> alt.LayerChart:
         "label:N",
         sort=alt.EncodingSortField("mean_gap", op="sum", order="ascending"),
         title=None,
-        axis=alt.Axis(labelLimit=140),
+        axis=alt.Axis(labelLimit=140, labelOverlap=False),
     )
     bars = (
         alt.Chart(kept)
@@ -60,4 +60,4 @@ def class_gaps(table: pd.DataFrame) -> alt.LayerChart:
         )
     )
     zero = alt.Chart(pd.DataFrame({"x": [0.0]})).mark_rule(color=palette.RULE).encode(x="x:Q")
-    return layered(bars, zero, height=max(200, 22 * len(kept) + 40))
+    return layered(bars, zero, height=max(270, 24 * len(kept) + 70))

@@ -13,7 +13,7 @@ from frontend.ui.charts.gaps import stage_rule
 from frontend.ui.charts.layers import layered
 
 HEIGHT: Final = 300
-SMALL: Final = 220
+SMALL: Final = 270
 
 
 def epoch_axis(epochs: int) -> alt.X:
@@ -70,7 +70,9 @@ def mean_gap(table: pd.DataFrame, epochs: int, boundary: int | None, shown: int 
     """Returns the mean size of the gap over epochs (from history.gap_table)."""
     line = (
         alt.Chart(table)
-        .mark_line(strokeWidth=2.2, color=palette.IMBALANCED, point=alt.OverlayMarkDef(size=22, filled=True))
+        .mark_line(
+            strokeWidth=2.2, color=palette.IMBALANCED, point=alt.OverlayMarkDef(size=22, color=palette.IMBALANCED)
+        )
         .encode(
             x=epoch_axis(epochs),
             y=alt.Y("mean_abs_gap:Q", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(title="mean |gap|", format=".1f")),
@@ -174,7 +176,9 @@ def group_rows(now: dict[str, int], before: dict[str, int] | None, before_words:
 def _role_colour(table: pd.DataFrame) -> alt.Color:
     names = [name for name in palette.ROLE if name in set(table["component"])]
     scale = alt.Scale(domain=names, range=[palette.ROLE[name] for name in names])
-    return alt.Color("component:N", scale=scale, legend=alt.Legend(orient="top", title=None))
+    return alt.Color(
+        "component:N", scale=scale, legend=alt.Legend(orient="top", title=None, symbolType="stroke", symbolSize=280)
+    )
 
 
 def _tips(*names: str) -> list[alt.Tooltip]:

@@ -20,6 +20,7 @@ from worker.contract.resources import Run
 from worker.contract.scores import SampleRow
 
 PAGE_SIZE: Final = 25
+PIN: Final = "samples_pin"
 SORTS: Final = {
     "Audio leads most": "-gap",
     "Visual leads most": "gap",
@@ -39,7 +40,7 @@ def draw(run: Run) -> None:
     if not history.epochs:
         st.info("Samples appear with the first finished epoch.", icon=":material/hourglass_empty:")
         return
-    epoch = live.shown_epoch(run.id, history.newest)
+    epoch = pinned_epoch(run.id, history.newest)
     filters = _filters(run, history, epoch)
     left, right = st.columns([1.5, 1], gap="medium")
     with left:
@@ -49,11 +50,32 @@ def draw(run: Run) -> None:
         sample.draw(run, history, st.query_params.get("sample"), filters["epoch"])
 
 
+def pinned_epoch(run_id: str, newest: int) -> int:
+    """Returns the epoch of this tab: the one chosen on the page, else the one that was newest when the tab opened.
+
+    Clips must not change under the reader's eyes, so this tab does not follow.
+    """
+    epoch = live.shown_epoch(run_id, newest)
+    if not st.session_state["live_follow"]:
+        st.session_state.pop(PIN, None)
+        return epoch
+    run, pinned = st.session_state.setdefault(PIN, (run_id, epoch))
+    if run != run_id:
+        st.session_state[PIN] = (run_id, epoch)
+        return epoch
+    return min(int(pinned), newest)
+
+
+def unpin() -> None:
+    """Lets the tab begin at the newest epoch again."""
+    st.session_state.pop(PIN, None)
+
+
 def _filters(run: Run, history: History, epoch: int) -> dict[str, Any]:
     """Draws the filters and returns the API's parameters."""
     classes = history.started.classes if history.started else []
     first = st.columns([0.8, 1, 1.3, 1.7, 1, 1, 1], vertical_alignment="bottom")
-    key = f"samples_epoch_{epoch}"
+    key = st.session_state["samples_epoch_key"] = f"samples_epoch_{epoch}"
     first[0].number_input(
         "Epoch", 1, history.newest, epoch, key=key, on_change=_epoch_typed, args=(key, history.newest)
     )
@@ -93,7 +115,8 @@ def number(name: str) -> float | None:
 
 
 def _epoch_typed(key: str, newest: int) -> None:
-    if key == f"samples_epoch_{st.session_state['live_epoch']}":  # not a field that was just replaced
+    if key == st.session_state.get("samples_epoch_key"):  # not a field that was just replaced
+        unpin()
         live.choose(int(st.session_state[key]), newest)
 
 
@@ -133,7 +156,7 @@ def _brush(history: History, epoch: int, split: Split) -> None:
         return
     with st.container(border=True, key="panel_brush"):
         low, high = number("gap_min"), number("gap_max")
-        with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        with st.container(horizontal=True, vertical_alignment="center"):
             if low is None and high is None:
                 st.caption("Drag over the histogram to see only the clips of that range of gaps.")
             else:

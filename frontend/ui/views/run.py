@@ -37,6 +37,8 @@ def page() -> None:
 
 def _draw_tab(title: str, run: Run) -> None:
     """Draws the open tab; Live and the line of figures above the others tick while the run is active."""
+    if title != "Samples":
+        samples.unpin()
     every = TICK_S if run.state in words.ACTIVE else None
     if title == "Live":
         st.fragment(run_every=every, key="tick")(_live)(run)
