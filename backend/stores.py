@@ -26,7 +26,7 @@ SAMPLES_FILE = "samples.parquet"
 SKIPPED_FILE = "skipped.jsonl"
 QUALITY_COLUMNS = ("duration_s", "start_s", "width", "height", "frames_per_s", "sample_rate_hz", "padded")
 """Columns of the table of clips that say how good a clip is, as numbers."""
-MAX_EXACT_IDS = 500
+_LIGHT_COLUMNS = ", ".join(("file_row_number", "sample_id", "label", "split", "notes", *QUALITY_COLUMNS))
 
 
 class StoreFacts(BaseModel):
@@ -51,7 +51,7 @@ class ClipRow:
     index: int
     sample: DatasetSample
     quality: dict[str, float | None]
-    video: Path
+    video: Path | None
     audio: Path | None
 
 
@@ -110,18 +110,26 @@ class Stores:
         Raises:
             NotFoundError: when the dataset is not prepared or has no such clip.
         """
-        rows = self._rows(self.require(dataset_id), Where().add("sample_id = ?", sample_id), 1)
-        if not rows:
+        self.require(dataset_id)
+        clip = self.find(dataset_id, sample_id)
+        if clip is None:
             raise NotFoundError(f"The dataset {dataset_id} has no sample {sample_id!r}.", code="sample-not-found")
-        return rows[0]
+        return clip
+
+    def find(self, dataset_id: str, sample_id: str) -> ClipRow | None:
+        """Returns one clip, or None where the dataset is not prepared or has no such clip."""
+        if self.facts(dataset_id) is None:
+            return None
+        rows = self._rows(self.require(dataset_id), Where().add("sample_id = ?", sample_id), 1)
+        return rows[0] if rows else None
 
     def clips(self, dataset_id: str, sample_ids: list[str]) -> dict[str, ClipRow]:
-        """Returns those of some clips that a prepared dataset has; nothing where it is not prepared."""
+        """Returns those of some clips that a prepared dataset has, without their files; nothing before it is ready."""
         if not sample_ids or self.facts(dataset_id) is None:
             return {}
         marks = ", ".join("?" * len(sample_ids))
         where = Where().add(f"sample_id IN ({marks})", *sample_ids)
-        rows = self._rows(self.require(dataset_id), where, len(sample_ids))
+        rows = self._rows(self.require(dataset_id), where, len(sample_ids), _LIGHT_COLUMNS)
         return {row.sample.sample_id: row for row in rows}
 
     def skipped(self, dataset_id: str, after: int, limit: int) -> tuple[list[SkippedClip], int | None]:
@@ -136,9 +144,9 @@ class Stores:
                     page.append(SkippedClip.model_validate_json(line))
         return page, None
 
-    def _rows(self, table: Path, where: Where, limit: int) -> list[ClipRow]:
+    def _rows(self, table: Path, where: Where, limit: int, columns: str = "*") -> list[ClipRow]:
         sql = (
-            f"SELECT * FROM read_parquet(?, file_row_number = true) WHERE {where.sql} "
+            f"SELECT {columns} FROM read_parquet(?, file_row_number = true) WHERE {where.sql} "
             f"ORDER BY file_row_number LIMIT {limit:d}"
         )
         folder = table.parents[1]  # made clips lie in the dataset's folder, and their paths are relative to it

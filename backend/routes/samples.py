@@ -68,7 +68,7 @@ def read_sample(
     found = rows_over_epochs(services.tables, {e: p for e, p in paths.items() if p.exists()}, sample_id)
     if not found:
         raise NotFoundError(f"Run {run_id} has no sample {sample_id!r}.", code="sample-not-found")
-    clip = services.stores.clips(record.facts.dataset_id, [sample_id]).get(sample_id)
+    clip = services.stores.find(record.facts.dataset_id, sample_id)
     return SampleDocument(
         sample_id=sample_id,
         run_id=run_id,
