@@ -120,6 +120,7 @@ def test_a_clip_is_scored(trained: Any) -> None:
     stop(trained, "score")
 
 
+@pytest.mark.timeout(600)  # seven starts of torch, on a machine that may be busy
 def test_a_run_that_suffered_everything_equals_an_undisturbed_one(trained: Any, valkey_server: Any) -> None:
     workers = trained
     expected = comparable(workers, "undisturbed")
