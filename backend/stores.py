@@ -165,9 +165,13 @@ def _clip(row: dict[str, Any], folder: Path) -> ClipRow:
             notes={str(name): str(value) for name, value in json.loads(row["notes"] or "{}").items()},
         ),
         quality=quality,
-        video=folder / row["path"],
-        audio=folder / row["audio_path"] if row["audio_path"] else None,
+        video=_file(folder, row.get("path")),
+        audio=_file(folder, row.get("audio_path")),
     )
+
+
+def _file(folder: Path, path: str | None) -> Path | None:
+    return folder / path if path else None
 
 
 def _number(value: Any) -> float | None:
