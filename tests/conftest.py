@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import redis
 from jaxtyping import install_import_hook
 
 from tests.backend.stack.running import RunningStack, start_stack, stop_stack, wait_for_stack
+from tests.stack.driving import Api
 
 # Shapes and dtypes in annotations of public tensor functions are checked while tests run, and only then.
 install_import_hook(["worker.science", "worker.model", "worker.encoders", "worker.fusion"], "beartype.beartype")
@@ -100,3 +102,10 @@ def stack() -> Iterator[RunningStack]:
         if process.poll() is None:
             stop_stack(process)
     shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def api(stack: RunningStack) -> Iterator[Api]:
+    """The REST API of the stack that all tests share."""
+    with closing(Api(stack.api_url)) as client:
+        yield client

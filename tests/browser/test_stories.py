@@ -1,0 +1,115 @@
+"""What people do in the browser: launch a run, watch it, open a sample, test a clip."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.bench.scoring import write_clip
+from tests.stack.driving import Api, tiny_spec
+
+pytestmark = [pytest.mark.stack, pytest.mark.browser]
+
+
+@pytest.fixture(scope="module")
+def finished(api: Api) -> dict[str, Any]:
+    """A finished run to look at."""
+    return api.wait_for_state(api.launch(tiny_spec(name="a finished run")), {"finished"})
+
+
+def no_exception(page: Page) -> None:
+    """Fails when the page shows a traceback."""
+    expect(page.get_by_test_id("stException")).to_have_count(0)
+
+
+def test_run_is_launched_from_the_form_and_its_epochs_arrive(page: Page, stack: Any, api: Api) -> None:
+    page.goto(f"{stack.ui_url}/new_run?preset=demo-joint")
+    page.get_by_role("spinbutton", name="Train", exact=False).first.wait_for()
+    for field, value in (("Num train", "120"), ("Num validation", "30"), ("Num test", "40"), ("Epochs", "3")):
+        box = page.get_by_role("spinbutton", name=re.compile(f"^{field}", re.IGNORECASE)).first
+        box.fill(value)
+        box.press("Enter")
+    page.get_by_role("button", name="Launch").click()
+    page.wait_for_url(re.compile(r"/run\?.*run=run-"))
+    expect(page.get_by_text("What epoch 3 says")).to_be_visible(timeout=90_000)
+    expect(page.locator("svg.marks").first).to_be_visible()
+    run = re.search(r"run=(run-[\w-]+)", page.url)
+    assert run is not None
+    launched = api.wait_for_state(run.group(1), {"finished"})
+    assert launched["spec"]["epochs"] == 3
+    assert launched["spec"]["dataset"]["num_train"] == 120
+    expect(page.get_by_text("Finished").first).to_be_visible()
+    no_exception(page)
+
+
+def test_accuracy_on_the_page_is_that_of_the_event(page: Page, stack: Any, api: Api, finished: dict[str, Any]) -> None:
+    page.goto(f"{stack.ui_url}/run?run={finished['id']}")
+    accuracy = api.events(finished["id"])[-2]["validation"]["accuracy"]["fused"]
+    expect(page.get_by_test_id("stMetricValue").filter(has_text=f"{accuracy * 100:.1f}").first).to_be_visible()
+    no_exception(page)
+
+
+def test_sample_is_opened_and_its_clip_can_be_played(
+    page: Page, stack: Any, api: Api, finished: dict[str, Any]
+) -> None:
+    worst = api.get(f"/runs/{finished['id']}/samples", sort="gap", limit=1)["items"][0]["sample_id"]
+    page.goto(f"{stack.ui_url}/run?run={finished['id']}&tab=samples&sample={worst}")
+    video = page.locator("video").first
+    video.wait_for()
+    expect(page.get_by_text(worst).first).to_be_visible()
+    page.wait_for_function("document.querySelector('video').readyState >= 1")
+    assert video.evaluate("element => element.duration") == pytest.approx(0.5, abs=0.2)
+    no_exception(page)
+
+
+def test_clip_is_uploaded_and_its_scores_are_shown(
+    page: Page, stack: Any, finished: dict[str, Any], tmp_path: Path
+) -> None:
+    clip = write_clip(tmp_path / "own clip.mp4", seconds=1.0)
+    page.goto(f"{stack.ui_url}/test_clip?run={finished['id']}")
+    page.get_by_label("Clip", exact=True).set_input_files(clip)
+    page.get_by_role("button", name="Upload and score").click()
+    expect(page.locator("video").first).to_be_visible()
+    expect(page.locator("svg.marks").first).to_be_visible()
+    expect(page.get_by_text("Fused").first).to_be_visible()
+    no_exception(page)
+
+
+def test_upload_that_is_no_clip_is_refused_in_words(
+    page: Page, stack: Any, finished: dict[str, Any], tmp_path: Path
+) -> None:
+    text = tmp_path / "letter.mp4"
+    text.write_text("Dear model, this is no film.")
+    page.goto(f"{stack.ui_url}/test_clip?run={finished['id']}")
+    page.get_by_label("Clip", exact=True).set_input_files(text)
+    page.get_by_role("button", name="Upload and score").click()
+    expect(page.get_by_test_id("stAlert").first).to_be_visible()
+    no_exception(page)
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("runs", "Runs"),
+        ("new_run", "New run"),
+        ("run?run={run}", "What epoch"),
+        ("run?run={run}&tab=samples", "Score of the true class"),
+        ("run?run={run}&tab=log", "epoch 1 of"),
+        ("run?run={run}&tab=configuration", "gmm-adaptive"),
+        ("compare?runs={run}", "Compare"),
+        ("test_clip?run={run}", "What you will see"),
+        ("datasets", "av-digits"),
+        ("system", "train"),
+    ],
+)
+def test_every_page_is_drawn_in_both_themes(
+    path: str, words: str, scheme: str, page: Page, stack: Any, finished: dict[str, Any]
+) -> None:
+    page.goto(f"{stack.ui_url}/{path.format(run=finished['id'])}")
+    expect(page.get_by_text(words).first).to_be_visible()
+    expect(page.get_by_test_id("stMain")).to_be_visible()
+    no_exception(page)
