@@ -26,7 +26,7 @@ CLOSINGS: Final[dict[str, str]] = {
 VERDICTS: Final[dict[str, str]] = {
     "bimodal": "Two Gaussians fit the gaps better than one, with two modes.",
     "three components": "Three Gaussians fit the gaps better than two: look at both tails apart (signed mixture).",
-    "unimodal": "One broad group: the gaps show no two modes, so read the curves as a description, not as two groups.",
+    "unimodal": "The test does not tell two groups apart: read the curves as a description, not as two groups.",
     "degenerate": "Too few gaps, or too narrow, for a mixture: no group is told apart.",
 }
 

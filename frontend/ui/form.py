@@ -46,13 +46,13 @@ class Form:
             st.markdown(f":red[:material/error: {self.errors[item.path]}]")
         return value
 
-    def fields(self, items: tuple[Field, ...], given: Mapping[str, Any]) -> dict[str, Any]:
+    def fields(self, items: tuple[Field, ...], given: Mapping[str, Any], columns: int = COLUMNS) -> dict[str, Any]:
         """Draws fields, plain ones in columns, and returns the document they make."""
         shown = [item for item in items if item.path not in self.hidden]
         plain = [item for item in shown if item.kind not in {"variant", "object"}]
         made: dict[str, Any] = {}
-        for start in range(0, len(plain), COLUMNS):
-            for column, item in zip(st.columns(COLUMNS), plain[start : start + COLUMNS], strict=False):
+        for start in range(0, len(plain), columns):
+            for column, item in zip(st.columns(columns), plain[start : start + columns], strict=False):
                 with column:
                     made[item.name] = self.draw(item, given.get(item.name, MISSING))
         for item in shown:

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from worker.contract.errors import FieldProblem
+
 FieldKind = Literal["choice", "toggle", "integer", "number", "text", "tags", "object", "variant"]
 LABELS: Final[dict[str, str]] = {
     "objective": "Method",
@@ -17,7 +19,7 @@ LABELS: Final[dict[str, str]] = {
     "num_mels": "Mel bins",
     "num_frames": "Video frames",
     "num_features": "Features of a modality",
-    "lambda_gap": "Lambda (weight of the gap)",
+    "lambda_gap": "Lambda (gap)",
     "gaps": "Training gaps",
     "warm_up_epochs": "Epochs of stage 1",
     "preprocess": "Preparation of the clips",
@@ -25,6 +27,7 @@ LABELS: Final[dict[str, str]] = {
 }
 UNITS: Final[dict[str, str]] = {"_s": " (seconds)", "_hz": " (Hz)", "_samples": " (samples)"}
 MISSING: Final = object()
+LONGEST_GOT: Final = 60
 
 
 @dataclass(frozen=True)
@@ -209,6 +212,34 @@ def place(reported: str, known: Iterable[str]) -> str | None:
         return all(any(part == other for other in rest) for part in path.split("."))
 
     return max((path for path in known if inside(path)), key=lambda path: path.count("."), default=None)
+
+
+def message(problem: FieldProblem) -> str:
+    """Returns what the API says of a field in a sentence or two; a whole document as `got` is left out."""
+    got = "" if len(problem.got) > LONGEST_GOT or problem.got.startswith("{") else f", got {problem.got}"
+    expected = problem.expected[:1].upper() + problem.expected[1:]
+    lead = expected if not got else f"Expected {problem.expected}{got}"
+    remedy = "" if not got else f" {problem.remedy}"
+    return f"{lead.rstrip('.')}.{remedy}"
+
+
+def place_all(problems: Iterable[FieldProblem], fields: Iterable[Field]) -> tuple[dict[str, str], list[FieldProblem]]:
+    """Returns the messages by the path of the field that they belong to, and the problems that belong to none.
+
+    Args:
+        problems: what the API found.
+        fields: of the form.
+    """
+    known = paths(fields)
+    placed: dict[str, str] = {}
+    rest = []
+    for problem in problems:
+        found = place(problem.field, known)
+        if found:
+            placed[found] = f"{placed[found]} {message(problem)}" if found in placed else message(problem)
+        else:
+            rest.append(problem)
+    return placed, rest
 
 
 def seeds_of(text: str) -> list[int]:

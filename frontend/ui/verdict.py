@@ -31,6 +31,15 @@ def headline(result: ScoreResult) -> str:
     return "No prediction"
 
 
+def missing_words(result: ScoreResult) -> str | None:
+    """Returns which track the clip lacks and what follows from it; None where it has both."""
+    if result.modalities_present == ["visual"]:
+        return "This clip has no sound track: it is scored by its picture alone. There is no fused score and no gap."
+    if result.modalities_present == ["audio"]:
+        return "This clip has no picture: it is scored by its sound alone. There is no fused score and no gap."
+    return None
+
+
 def comparison(result: ScoreResult) -> str | None:
     """Returns whether audio or visual leads, by the gap; None without one."""
     if result.gap is None:

@@ -15,7 +15,7 @@ from frontend.ui.paging import Pager
 from frontend.ui.panels.configuration import flatten
 from frontend.ui.panels.header import told
 from frontend.ui.panels.preparation import preparation_words
-from frontend.ui.schema import paths, place, read
+from frontend.ui.schema import place_all, read
 from frontend.ui.service import browser_address, catalog, client, show_error
 from worker.contract.errors import GapscopeError
 from worker.contract.resources import Dataset, DatasetSample
@@ -233,16 +233,12 @@ def _register() -> None:
     kind = st.selectbox("Kind", kinds, format_func=lambda one: known[one]["title"], key="register_kind")
     st.caption(known[kind]["summary"])
     fields = read(known[kind]["schema"])
-    errors = {}
-    for problem in (error.errors if error else None) or ():
-        found = place(problem.field, paths(fields))
-        if found:
-            errors[found] = f"Expected {problem.expected}, got {problem.got}. {problem.remedy}"
+    errors, rest = place_all((error.errors if error else None) or (), fields)
     order = sorted(fields, key=lambda item: item.name != "path")
     with st.container(key="register_fields"):
         spec = Form(f"register.{kind}", errors).fields(tuple(order), {})
     name = st.text_input("Id", key="register_id", placeholder="made from the settings", help="Lower case, for people.")
-    if error:
+    if error and (rest or not errors):
         show_error(error)
     if st.button("Register and prepare", key="register_send", type="primary", icon=":material/database:"):
         _send({"kind": kind, **spec, **({"id": name.strip()} if name.strip() else {})})

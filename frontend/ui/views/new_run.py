@@ -9,9 +9,9 @@ import streamlit as st
 from frontend.ui import links
 from frontend.ui.form import Form
 from frontend.ui.once import first_press
-from frontend.ui.schema import Field, paths, place, read, seeds_of
+from frontend.ui.schema import Field, label_of, message, place_all, read, seeds_of
 from frontend.ui.service import catalog, client, show_error
-from worker.contract.errors import GapscopeError
+from worker.contract.errors import FieldProblem, GapscopeError
 
 CATEGORIES: Final = {
     "dataset": "datasets",
@@ -32,15 +32,16 @@ def page() -> None:
     fields = {item.name: item for item in read(known["run_schema"])}
     start = _preset(known)
     error: GapscopeError | None = st.session_state.get("launch_error")
+    placed, rest = place_all((error.errors if error else None) or (), fields.values())
     form = Form(
         prefix=f"new.{st.session_state['preset']}",
-        errors=field_errors(error, list(fields.values())),
+        errors=placed,
         titles=titles_of(known),
         options={"dataset.id": _datasets()},
         hidden=frozenset({"seed"}),
     )
     spec = _draw(form, fields, start)
-    _launch(spec, fields, form, start, error)
+    _launch(spec, fields, form, start, error, rest)
 
 
 def titles_of(known: dict[str, Any]) -> dict[tuple[str, str], tuple[str, str]]:
@@ -51,17 +52,6 @@ def titles_of(known: dict[str, Any]) -> dict[tuple[str, str], tuple[str, str]]:
         for kind, entry in known.get(category, {}).items()
     }
     return {**titles, ("dataset", "reference"): REFERENCE}
-
-
-def field_errors(error: GapscopeError | None, fields: list[Field]) -> dict[str, str]:
-    """Returns the API's messages by the path of the field that they stand beside."""
-    known = paths(fields)
-    placed: dict[str, str] = {}
-    for problem in (error.errors if error else None) or ():
-        found = place(problem.field, known)
-        if found:
-            placed[found] = f"Expected {problem.expected}, got {problem.got}. {problem.remedy}"
-    return placed
 
 
 def _preset(known: dict[str, Any]) -> dict[str, Any]:
@@ -101,7 +91,7 @@ def _draw(form: Form, fields: dict[str, Field], start: dict[str, Any]) -> dict[s
             spec[name] = form.draw(fields[name], start.get(name, {}) or {})
     with st.container(border=True, key="part_first"):
         st.markdown("##### Run")
-        spec |= form.fields(tuple(fields[name] for name in FIRST if name in fields), start)
+        spec |= form.fields(tuple(fields[name] for name in FIRST if name in fields), start, columns=4)
     with st.expander("Model: encoders and fusion", icon=":material/hub:"):
         for name in ("encoder", "fusion"):
             spec[name] = form.draw(fields[name], start.get(name, {}))
@@ -114,7 +104,12 @@ def _draw(form: Form, fields: dict[str, Field], start: dict[str, Any]) -> dict[s
 
 
 def _launch(
-    spec: dict[str, Any], fields: dict[str, Field], form: Form, start: dict[str, Any], error: GapscopeError | None
+    spec: dict[str, Any],
+    fields: dict[str, Field],
+    form: Form,
+    start: dict[str, Any],
+    error: GapscopeError | None,
+    rest: list[FieldProblem],
 ) -> None:
     """Draws seeds, further methods and the button, and launches."""
     with st.container(border=True, key="part_launch"):
@@ -139,11 +134,21 @@ def _launch(
             specs = []
         label = "Launch" if len(specs) <= 1 else f"Launch {len(specs)} runs"
         if error:
-            show_error(error)
+            _refusal(error, form, rest)
         if st.button(
             label, key="launch", type="primary", icon=":material/rocket_launch:", disabled=not specs
         ) and first_press(repr(specs)):
             _send(specs)
+
+
+def _refusal(error: GapscopeError, form: Form, rest: list[FieldProblem]) -> None:
+    """Says why the API refused the launch: beside the fields where it can, here what belongs to none."""
+    if not form.errors:
+        show_error(error)
+        return
+    where = ", ".join(sorted({label_of(path.split(".")[0]) for path in form.errors}))
+    lines = [f"Not launched. See the message beside: **{where}**.", *(f"`{one.field}`: {message(one)}" for one in rest)]
+    st.error("\n\n".join(lines), icon=":material/error:")
 
 
 def combinations(spec: dict[str, Any], seeds: list[int], extra: list[str]) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from frontend.ui.components.elements import upload
 from frontend.ui.feed import feed_of
 from frontend.ui.panels.header import run_title
 from frontend.ui.service import browser_address, client, show_error
-from frontend.ui.verdict import comparison, headline, knock_out_sentences, posterior_words, problem_text
+from frontend.ui.verdict import comparison, headline, knock_out_sentences, missing_words, posterior_words, problem_text
 from worker.contract.errors import GapscopeError, Problem
 from worker.contract.resources import Run
 from worker.contract.scores import Score, ScoreResult
@@ -134,8 +134,11 @@ def _result(score: Score, result: ScoreResult) -> None:
         said = comparison(result)
         if said:
             st.markdown(said)
+        missing = missing_words(result)
+        if missing:
+            st.warning(missing, icon=":material/info:")
         for note in result.notes:
-            st.warning(note, icon=":material/info:")
+            st.caption(f":material/info: {note}")
         gap, posterior = st.columns(2)
         gap_of = f"Of the {result.gap_of}. {words.GAP_HELP}" if result.gap_of else words.GAP_HELP
         gap.metric("Score gap (audio - visual)", words.signed(result.gap), help=gap_of)
@@ -158,7 +161,11 @@ def _bars(result: ScoreResult) -> None:
             probabilities = getattr(result.probabilities, name)
             st.markdown(f"###### {title}: {getattr(result.predicted, name) or words.NONE}")
             if probabilities is None:
-                st.caption("The clip has no such track." if name != "fused" else "Needs sound and picture.")
+                st.caption(
+                    f"Not in this clip: no {'sound' if name == 'audio' else 'picture'}."
+                    if name != "fused"
+                    else "Needs sound and picture."
+                )
             else:
                 chart = charts.distribution_bars(probabilities, name)
                 st.altair_chart(chart, key=f"chart_score_{name}", width="stretch")
