@@ -31,6 +31,7 @@ def tiny_spec(**changes: Any) -> dict[str, Any]:
         "objective": {"kind": "gmm-adaptive", "warm_up_epochs": 1},
         "epochs": 4,
         "batch_size": 20,
+        "optimizer": {"kind": "adamw", "learning_rate": 5e-3},
         "precision": "fp32",
         "device": "cpu",
         "threads": 1,

@@ -10,9 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import StandardScaler
 
 from worker.science.metrics import accuracy
 
@@ -63,6 +60,11 @@ def neutral_probe(
 
     Source: ours; linear probes: Alain and Bengio 2016.
     """
+    # Imported here: scikit-learn is a third of a training process's start, and only a run's end needs it.
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
     if not (np.isfinite(train_features).all() and np.isfinite(evaluated_features).all()):
         raise ValueError("expected finite features, got NaN or infinity: the encoder has diverged")
     if len(np.unique(train_labels)) < 2:
