@@ -29,6 +29,13 @@ class EncoderPair(Protocol):
     num_visual_features: int
 
 
+class SplittingFusion(Protocol):
+    """What a fusion offers whose logits split into an audio and a visual part."""
+
+    def split(self, audio: Tensor, visual: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the two parts, which add up to the fused logits."""
+
+
 @dataclass(frozen=True, eq=False)
 class ModelOutput:
     """What the model makes of a batch of features. Unimodal logits are computed when first asked for.
@@ -56,8 +63,7 @@ class ModelOutput:
     @cached_property
     def split_logits(self) -> tuple[Float[Tensor, "B C"], Float[Tensor, "B C"]]:
         """The audio and the visual part of the fused logits (`split_head`), which add up to them."""
-        audio, visual = self.model.fusion.split(self.features["audio"], self.features["visual"])
-        return audio, visual
+        return cast(SplittingFusion, self.model.fusion).split(self.features["audio"], self.features["visual"])
 
 
 class AudioVisualModel(nn.Module):

@@ -53,9 +53,8 @@ class ConcatFusion(nn.Module):
 
         Source: Peng et al. 2022 (OGM-GE), whose code halves the bias too.
         """
-        audio_weight, visual_weight = self.linear.weight.split(
-            [self.num_audio_features, self.linear.in_features - self.num_audio_features], dim=1
-        )
+        audio_weight = self.linear.weight[:, : self.num_audio_features]
+        visual_weight = self.linear.weight[:, self.num_audio_features :]
         half_bias = self.linear.bias / 2
         return (
             nn.functional.linear(audio, audio_weight, half_bias),
