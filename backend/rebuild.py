@@ -18,7 +18,17 @@ from worker.contract.events import EpochFinished, RunFinished
 from worker.contract.journal import epoch_fields, outcome_of
 from worker.contract.ledger import DATASET_PREFIX
 from worker.contract.lock import read_holder
-from worker.contract.record import JobFacts, LedgerState, Moved, Outcome, SpecRecord, read_outcome, read_spec
+from worker.contract.record import (
+    JobFacts,
+    LedgerState,
+    Moved,
+    Outcome,
+    ScoreOutcome,
+    SpecRecord,
+    read_outcome,
+    read_score_outcome,
+    read_spec,
+)
 from worker.contract.scores import ScoreRequest
 from worker.contract.spec import RunSpec
 
@@ -40,7 +50,7 @@ def _state(outcome: Outcome | None, lock: Path, cancel: Path) -> tuple[LedgerSta
     return ("cancelled" if cancel.exists() else "queued"), token
 
 
-def _outcome_fields(outcome: Outcome | None) -> dict[str, str | None]:
+def _outcome_fields(outcome: Outcome | ScoreOutcome | None) -> dict[str, str | None]:
     if outcome is None:
         return {}
     error = outcome.error.model_dump_json() if outcome.error else None
@@ -155,14 +165,13 @@ class Rebuilder:
         if document is None:
             return False
         request = ScoreRequest.model_validate(document)
-        result = read_json(folder.result)
-        state: LedgerState = "queued" if result is None else result["state"]
+        outcome = read_score_outcome(folder.result)
         self._tools.ledger.restore(
             "score",
             score_id,
-            state=state,
+            state="queued" if outcome is None else outcome.state,
             created_ms=_ms(request.created_at),
             facts=JobFacts(run_id=request.run_id, filename=request.filename, label=request.label),
-            fields={"finished_ms": str(_ms(request.created_at))} if result is not None else {},
+            fields=_outcome_fields(outcome),
         )
         return True

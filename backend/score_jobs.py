@@ -7,7 +7,6 @@ import shutil
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
@@ -22,10 +21,10 @@ from backend.problems import invalid_field
 from backend.run_jobs import RunJobs
 from backend.stores import Stores
 from backend.uploads import FormReader, StoredForm, check_clip
-from worker.contract.errors import CorruptRecordError, Problem
+from worker.contract.errors import CorruptRecordError
 from worker.contract.layout import checked_id, new_id, sync_folder, write_atomically
-from worker.contract.record import Change, JobFacts, JobRecord
-from worker.contract.scores import Score, ScoreRequest, ScoreResult
+from worker.contract.record import Change, JobFacts, JobRecord, read_score_outcome
+from worker.contract.scores import Score, ScoreRequest
 
 log = logging.getLogger(__name__)
 MAX_QUEUED = 100
@@ -112,19 +111,19 @@ class ScoreJobs:
         folder = self._tools.home.score(record.id)
         try:
             request = ScoreRequest.model_validate(read_json(folder.request))
-            result = (read_json(folder.result) or {}) if record.ended else {}
+            outcome = read_score_outcome(folder.result) if record.ended else None
             return Score(
                 id=record.id,
                 state=shown_state(record, self._tools.watch),
                 run_id=request.run_id,
-                epoch=result.get("epoch"),
+                epoch=outcome.epoch if outcome else None,
                 label=request.label,
                 filename=request.filename,
                 created_at=request.created_at,
                 finished_at=record.finished_at,
                 media=self._media.of_score(record.id, has_audio_file=request.audio_file is not None),
-                result=ScoreResult.model_validate(result["result"]) if result.get("result") else None,
-                error=record.error or _problem(result.get("error")),
+                result=outcome.result if outcome else None,
+                error=record.error or (outcome.error if outcome else None),
             )
         except ValidationError as error:
             first = error.errors()[0]["msg"]
@@ -155,7 +154,3 @@ class ScoreJobs:
 
 def _missing(field: str, expected: str) -> Exception:
     return invalid_field(field, expected=expected, got="nothing", remedy="Add the field.")
-
-
-def _problem(document: Any) -> Problem | None:
-    return Problem.model_validate(document) if document else None

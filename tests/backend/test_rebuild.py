@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.backend.conftest import Backend, serving, settings_for, wait_for
-from tests.backend.folders import write_dataset, write_run
+from tests.backend.folders import media_bytes, write_dataset, write_run
+from worker.contract.errors import Problem
 from worker.contract.lock import LockHolder
-from worker.contract.record import Claim
+from worker.contract.record import Claim, ScoreOutcome
 
 
 def state_of(backend: Backend, path: str) -> dict[str, Any]:
@@ -58,6 +60,22 @@ def test_run_that_may_be_held_comes_back_running_and_its_holder_goes_on(backend:
     record = backend.ledger.get("run", run)
     assert record is not None
     assert record.token == claim.token
+
+
+def test_scores_come_back_queued_or_ended(backend: Backend) -> None:
+    write_dataset(backend.home)
+    run = write_run(backend.home, dataset={"id": "clips"})
+    empty_redis(backend)
+    files = {"file": ("a.mp4", media_bytes())}
+    ids = [backend.http.post("/scores", data={"run_id": run}, files=files).json()["id"] for _ in range(2)]
+    error = Problem(title="Bad clip", status=422, detail="no film", code="media-not-decodable")
+    ended = ScoreOutcome(state="failed", finished_at=datetime.now(UTC), error=error)
+    ended.write(backend.home.score(ids[0]).result)
+    empty_redis(backend)
+    shown = [backend.get(f"/scores/{score_id}") for score_id in ids]
+    assert [score["state"] for score in shown] == ["failed", "queued"]
+    assert shown[0]["error"]["code"] == "media-not-decodable"
+    assert datetime.fromisoformat(shown[0]["finished_at"]) - ended.finished_at < timedelta(milliseconds=1)
 
 
 def test_run_that_was_to_be_cancelled_comes_back_cancelled(backend: Backend) -> None:
