@@ -134,6 +134,9 @@ def _launch(
             specs = []
         label = "Launch" if len(specs) <= 1 else f"Launch {len(specs)} runs"
         if error:
+            if repr(specs) != st.session_state.get("launch_refused"):  # the form has changed since: no longer true
+                st.session_state.pop("launch_error")
+                st.rerun()
             _refusal(error, form, rest)
         if st.button(
             label, key="launch", type="primary", icon=":material/rocket_launch:", disabled=not specs
@@ -166,6 +169,7 @@ def _send(specs: list[dict[str, Any]]) -> None:
             made.append(client().create_run(spec).id)
     except GapscopeError as error:
         st.session_state["launch_error"] = error
+        st.session_state["launch_refused"] = repr(specs)
         st.rerun()
     st.session_state["told"] = "Launched." if len(made) == 1 else f"{len(made)} runs launched."
     if len(made) == 1:

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import pytest
+
+from frontend.ui import diagnosis
+from frontend.ui.history import History
+from tests.frontend.ui.recorded import epoch, events, mixture, report
+
+
+def plain(text: str) -> str:
+    return text.replace("\u00a0", " ")
+
+
+def test_dominance_says_numerator_denominator_and_split() -> None:
+    found = diagnosis.dominance(report(groups=(40, 10, 142, 8)), "validation")
+    assert found is not None
+    assert plain(found.title) == "Audio-dominant: 71.0 %"
+    assert "142 of 200 validation clips are audio-dominant" in found.text
+    assert "8 (4.0 %) are visual-dominant" in plain(found.text)
+    assert found.tone == "watch"
+
+
+def test_nobody_dominates() -> None:
+    found = diagnosis.dominance(report(groups=(190, 10, 0, 0)), "train")
+    assert found is not None
+    assert found.title == "No modality dominates"
+    assert "None of 200 training clips" in found.text
+
+
+def test_runs_of_one_modality_have_no_dominance() -> None:
+    solo = report(audio=None, visual=None, gap=None, source="solo")
+    assert diagnosis.dominance(solo, "validation") is None
+    assert diagnosis.both_wrong(solo, "validation") is None
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "title"),
+    [
+        ((0.5, 0.9, 0.5), (0.5, 0.8, 0.3), "The gap narrowed: the strong modality fell"),
+        ((0.5, 0.9, 0.5), (0.7, 0.9, 0.3), "The gap narrowed: the weak modality rose"),
+        (
+            (0.5, 0.9, 0.5),
+            (0.8, 0.85, 0.3),
+            "The gap narrowed: the weak modality rose, and the strong one fell",
+        ),
+        ((0.9, 0.5, 0.5), (0.7, 0.55, 0.3), "The gap narrowed: the strong modality fell, and the weak one rose"),
+        ((0.5, 0.9, 0.5), (0.5, 0.9, 0.3), "The gap narrowed"),
+        ((0.5, 0.9, 0.3), (0.5, 0.9, 0.5), "The gap widened"),
+        ((0.5, 0.9, 0.5), (0.5, 0.9, 0.49), "The gap is steady"),
+    ],
+)
+def test_how_a_gap_closed_is_told_apart(
+    before: tuple[float, float, float], after: tuple[float, float, float], title: str
+) -> None:
+    old = epoch(2, "warm-up", audio=before[0], visual=before[1], gap=before[2])
+    new = epoch(4, audio=after[0], visual=after[1], gap=after[2])
+    found = diagnosis.gap_change(old, new, "validation")
+    assert found is not None
+    assert found.title == title
+    assert f"{before[2]:.2f} → {after[2]:.2f} from epoch 2 to 4 (validation split)" in found.text
+
+
+def test_the_change_names_both_modalities() -> None:
+    old, new = epoch(2, audio=0.5, visual=0.9, gap=0.5), epoch(4, audio=0.5, visual=0.8, gap=0.3)
+    found = diagnosis.gap_change(old, new, "validation")
+    assert found is not None
+    text = plain(found.text)
+    assert "stronger modality (visual) went 90.0 % → 80.0 %" in text
+    assert "weaker (audio) 50.0 % → 50.0 %" in text
+
+
+def test_the_end_of_stage_1_is_what_stage_2_is_compared_with() -> None:
+    history = History()
+    history.fold(events())
+    by_epoch = {event.epoch: diagnosis.reference(history, event) for event in history.epochs}
+    assert by_epoch[1] is None
+    assert {shown: before.epoch for shown, before in by_epoch.items() if before} == {2: 1, 3: 2, 4: 2}
+
+
+def test_verdicts_never_say_two_kinds() -> None:
+    assert plain(diagnosis.verdict(mixture())) == (
+        "Two Gaussians fit the gaps better than one, with two modes. Ashman's D 5.7, 2 modes, smaller weight 25.0 %."
+    )
+    assert "not as two groups" in diagnosis.verdict(mixture(verdict="unimodal", bimodal=False, num_modes=1))
+    assert "did not converge" in diagnosis.verdict(mixture(converged=False))
+    assert "Too few gaps" in diagnosis.verdict(None)
+
+
+def test_no_finding_claims_a_cause() -> None:
+    history = History()
+    history.fold(events())
+    for event in history.epochs:
+        for finding in diagnosis.findings(history, event, "validation"):
+            text = f"{finding.title} {finding.text}".lower()
+            for word in ("because", "cause", "due to", "thanks", "suppress", "cure", "disease"):
+                assert word not in text
