@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from worker.contract.layout import SAMPLE_COLUMNS, RunFolder, sync_folder
 
 Columns = Mapping[str, NDArray[np.generic]]
+ROW_GROUP = 8_192
+"""Rows that a look-up of one sample has to read."""
 
 
 class NamedSamples(Protocol):
@@ -126,7 +128,7 @@ class SampleFiles:
     def _put(self, epoch: int, table: pa.Table) -> None:
         path = self._folder.sample_table(epoch)
         partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        pq.write_table(table, partial, compression="zstd")
+        pq.write_table(table, partial, compression="zstd", row_group_size=ROW_GROUP)
         _sync(partial)
         partial.rename(path)
         sync_folder(path.parent)
