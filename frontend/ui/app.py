@@ -27,7 +27,7 @@ def main() -> None:
     st.html(STYLE)
     st.logo(str(BRAND / "logo.svg"), size="large", icon_image=str(BRAND / "logo.svg"))
     pages = {
-        "runs": st.Page(guarded(runs.page), title="Runs", icon=":material/list_alt:", url_path="runs", default=True),
+        "runs": st.Page(guarded(runs.page), title="Runs", icon=":material/list_alt:", url_path="runs"),
         "new_run": st.Page(guarded(new_run.page), title="New run", icon=":material/add_circle:", url_path="new_run"),
         "run": st.Page(guarded(run.page), title="Run", url_path="run", visibility="hidden"),
         "compare": st.Page(
@@ -40,7 +40,11 @@ def main() -> None:
         "system": st.Page(guarded(system.page), title="System", icon=":material/memory:", url_path="system"),
     }
     links.remember(pages)
-    st.navigation(list(pages.values()), position="top").run()
+    # The default page has no path of its own, so it is one that leads on: /runs is an address like every other.
+    home = st.Page(
+        lambda: st.switch_page(pages["runs"]), title="Gapscope", url_path="", default=True, visibility="hidden"
+    )
+    st.navigation([home, *pages.values()], position="top").run()
 
 
 main()

@@ -20,8 +20,9 @@ SORTS: Final = {
     "Newest first": "-created_at",
     "Oldest first": "created_at",
     "Name": "name",
-    "Fused accuracy": "-accuracy",
+    "Fused accuracy": "-accuracy_fused",
     "Widest gap": "-mean_abs_gap",
+    "Smallest gap": "mean_abs_gap",
 }
 STATE_FILTER: Final = ("queued", "running", "finished", "failed", "cancelled")
 

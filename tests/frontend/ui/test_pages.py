@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from frontend.client import UnreachableError
 from frontend.ui.panels.configuration import flatten
 from frontend.ui.panels.header import situation, waited_dataset
 from frontend.ui.panels.preparation import preparation_words
@@ -18,7 +19,7 @@ from frontend.ui.views.system import warnings
 from tests.frontend.ui.conftest import Open, texts
 from tests.frontend.ui.recorded import DeadApi, RecordedApi, dataset, problem, report, row, run, score, score_result
 from worker.contract.errors import ConflictError, FieldProblem, InvalidRequestError
-from worker.contract.resources import PrepareProgress, RunProgress
+from worker.contract.resources import PrepareProgress, Run, RunProgress
 from worker.contract.scores import ClassByModality, DistributionByModality
 
 PAGES = ("runs", "new_run", "run", "compare", "test_clip", "datasets", "system")
@@ -77,6 +78,16 @@ def test_a_row_has_the_figures_of_the_run() -> None:
     assert shown["epoch"] == "2 of 4 · 1 min 10 s left"
     assert (shown["fused"], shown["gap"], shown["progress"]) == (90.0, 0.4, 50.0)
     assert row_of(run(summary=None))["fused"] is None
+
+
+def test_the_api_knows_every_order() -> None:
+    from backend.routes.runs import RunSort
+    from backend.tables import SORT_COLUMNS
+    from frontend.ui.panels import samples
+    from frontend.ui.views import runs
+
+    assert set(runs.SORTS.values()) <= set(get_args(RunSort))
+    assert {sort.removeprefix("-") for sort in samples.SORTS.values()} <= set(SORT_COLUMNS)
 
 
 # --- run ---
@@ -147,6 +158,23 @@ def test_a_failed_run_says_why_and_can_be_resumed(api: RecordedApi, open_page: O
     assert "The loss became NaN in epoch 4." in texts(app)
     press(app, "resume_run")
     assert ("resume", "run-1") in api.asked
+
+
+def test_a_tick_without_an_answer_keeps_what_is_known(api: RecordedApi, open_page: Open) -> None:
+    api.known = {"run-1": run(state="running", result=None)}
+    app = open_page("run", run="run-1")
+    answers = iter([api.known["run-1"]])
+
+    def once(run_id: str) -> Run:
+        for known in answers:
+            return known
+        raise UnreachableError("The API does not answer (connection refused).")
+
+    api.run = once  # type: ignore[method-assign]
+    app.run()
+    assert not app.exception
+    assert "this is the last that is known" in texts(app)
+    assert "What epoch 4 says" in texts(app)
 
 
 def test_a_double_press_clones_once(api: RecordedApi, open_page: Open) -> None:
@@ -376,7 +404,5 @@ def test_the_shell_names_every_page(api: RecordedApi) -> None:
 
 
 def test_a_dead_api_answers_nothing() -> None:
-    from frontend.client import UnreachableError
-
     with pytest.raises(UnreachableError):
         DeadApi().runs()
