@@ -61,7 +61,9 @@ class ConvStack(nn.Module):
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             # Pooling before the norm: a quarter of the elements to normalise.
             hidden = F.relu(norm(F.max_pool2d(convolution(hidden), kernel_size=2, ceil_mode=True)))
-        features: Tensor = F.relu(self.to_features(grid_means(hidden, self.grid).flatten(1)))
+        # No ReLU on the features: where a modality starts slowly it died for good (all features 0), and the imbalance
+        # would be one of the encoder, not of the data.
+        features: Tensor = self.to_features(grid_means(hidden, self.grid).flatten(1))
         return features
 
 

@@ -13,9 +13,7 @@ class PreprocessSpec(Spec):
     """Audio to log-mel spectrogram and video to evenly spread frames, for a window of fixed length."""
 
     duration_s: float = Field(3.0, ge=0.1, le=60.0, description="Length of the window that the model sees, seconds.")
-    sample_rate_hz: int = Field(
-        16_000, ge=4_000, le=48_000, description="Audio is mixed to mono and resampled to it."
-    )
+    sample_rate_hz: int = Field(16_000, ge=4_000, le=48_000, description="Audio is mixed to mono and resampled to it.")
     num_mels: int = Field(64, ge=8, le=256, description="Mel bins of the spectrogram.")
     fft_samples: int = Field(512, ge=64, le=4_096, description="Window of the short-time Fourier transform, samples.")
     hop_samples: int = Field(256, ge=16, le=4_096, description="Step of the short-time Fourier transform, samples.")
