@@ -40,13 +40,20 @@ class Feed:
         with self._lock:
             if time.monotonic() - self._asked_at < LEAST_AGE_S:
                 return self.history
-            while True:
-                events = source.events(self.run_id, after=self.history.cursor, limit=PAGE)
-                self.history.fold(events)
-                if len(events) < PAGE:
-                    break
+            try:
+                self._fetch(source)
+            except ValueError:  # the record on the server is another one now: read it anew
+                self.history = History()
+                self._fetch(source)
             self._asked_at = time.monotonic()
         return self.history
+
+    def _fetch(self, source: EventSource) -> None:
+        while True:
+            events = source.events(self.run_id, after=self.history.cursor, limit=PAGE)
+            self.history.fold(events)
+            if len(events) < PAGE:
+                return
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)

@@ -21,6 +21,13 @@ from worker.contract.errors import GapscopeError
 from worker.contract.events import EpochFinished, RunFailed
 from worker.contract.resources import Run
 
+MORE: Final[dict[str, str]] = {
+    "means": "Fitted Gaussians: mean ± one standard deviation",
+    "weights": "Fitted Gaussians: weights",
+    "mean_gap": "Mean size of the gap",
+    "flow": "Groups over epochs",
+    "heat": "Gaps by epoch: the darker, the more clips",
+}
 SPLIT_CHOICES: Final[dict[str, Split]] = {"Validation": "validation", "Training": "train"}
 MIXTURES: Final[dict[str, folding.MixtureName]] = {"Two (paper)": "mixture", "Three (signed)": "signed_mixture"}
 
@@ -254,36 +261,41 @@ def _correctness(run: Run, history: History, shown: EpochFinished, split: Split)
 
 
 def _more(run: Run, history: History, shown: EpochFinished, split: Split, mixture: folding.MixtureName) -> None:
-    planned, boundary = run.progress.epochs, history.stage_boundary()
-    means = folding.mixture_table(history, split, mixture)
-    gap, groups = folding.gap_table(history, split), folding.group_table(history, split)
-    heat = folding.heat_table(history, split)
-    figures = (
-        (
-            "means",
-            "Fitted Gaussians: mean ± one standard deviation",
-            over_epochs.mixture_means(means, planned, boundary),
-        ),
-        ("weights", "Fitted Gaussians: weights", over_epochs.mixture_weights(means, planned, boundary)),
-        ("mean_gap", "Mean size of the gap", over_epochs.mean_gap(gap, planned, boundary, shown.epoch)),
-        ("flow", "Groups over epochs", over_epochs.groups_over_epochs(groups, planned, boundary)),
-        ("heat", "Gaps by epoch: the darker, the more clips", gaps.heat_map(heat, planned, boundary)),
-    )
-    for start in range(0, len(figures) + 1, 2):
-        for column, figure in zip(st.columns(2, gap="medium"), (*figures, None)[start : start + 2], strict=True):
-            if figure is None:
-                with column.container(key="panel_classes"):
-                    st.markdown(f"###### Mean gap by class, epoch {shown.epoch}", anchors=False)
-                    _per_class(run.id, shown.epoch, split)
-                continue
-            name, title, chart = figure
+    charts = _more_charts(run.id, history.newest, shown.epoch, split, mixture, run.progress.epochs, history)
+    names = [*MORE, "classes"]
+    for start in range(0, len(names), 2):
+        for column, name in zip(st.columns(2, gap="medium"), names[start : start + 2], strict=True):
             with column.container(key=f"panel_{name}"):
-                st.markdown(f"###### {title}", anchors=False)
-                st.altair_chart(chart, key=f"chart_{name}", width="stretch")
+                if name == "classes":
+                    _per_class(run.id, shown.epoch, split)
+                    continue
+                st.markdown(f"###### {MORE[name]}", anchors=False)
+                st.altair_chart(charts[name], key=f"chart_{name}", width="stretch")
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _more_charts(
+    run_id: str, newest: int, shown: int, split: Split, mixture: folding.MixtureName, planned: int, _history: History
+) -> dict[str, alt.LayerChart]:
+    """Returns the charts of MORE: made once an epoch, whoever looks."""
+    boundary = _history.stage_boundary()
+    means = folding.mixture_table(_history, split, mixture)
+    return {
+        "means": over_epochs.mixture_means(means, planned, boundary),
+        "weights": over_epochs.mixture_weights(means, planned, boundary),
+        "mean_gap": over_epochs.mean_gap(folding.gap_table(_history, split), planned, boundary, shown),
+        "flow": over_epochs.groups_over_epochs(folding.group_table(_history, split), planned, boundary),
+        "heat": gaps.heat_map(folding.heat_table(_history, split), planned, boundary),
+    }
 
 
 def _per_class(run_id: str, epoch: int, split: Split) -> None:
-    table: pd.DataFrame = class_table(run_id, epoch, split)
+    st.markdown(f"###### Mean gap by class, epoch {epoch}", anchors=False)
+    try:
+        table: pd.DataFrame = class_table(run_id, epoch, split)
+    except GapscopeError as error:
+        st.caption(f"The table of classes cannot be had just now: {error.detail}")
+        return
     if table.empty:
         st.caption("No table of classes for this epoch.")
         return
