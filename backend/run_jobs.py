@@ -48,8 +48,9 @@ def parse_run(fields: dict[str, Any]) -> RunSpec:
 
 def facts_of(spec: RunSpec, dataset_id: str, dataset_kind: str) -> JobFacts:
     """Returns what lists show and filter runs by."""
+    dataset = spec.dataset.id if isinstance(spec.dataset, DatasetReference) else dataset_kind
     return JobFacts(
-        name=spec.name or f"{dataset_id} {spec.objective.kind}",
+        name=spec.name or f"{dataset} · {spec.objective.kind} · seed {spec.seed}",
         tags=spec.tags,
         dataset_id=dataset_id,
         dataset_kind=dataset_kind,
