@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
+from urllib.parse import quote
 
 from pydantic import BaseModel
 
@@ -172,7 +173,7 @@ class GapscopeClient:
 
     def sample(self, run_id: str, sample_id: str) -> dict[str, Any]:
         """Returns one sample of a run: its rows over all epochs and the addresses of its media."""
-        return dict(self._transport.get(f"/runs/{run_id}/samples/{sample_id}"))
+        return dict(self._transport.get(f"/runs/{run_id}/samples/{quote(sample_id)}"))
 
     def report(self, run_id: str, name: Report, **parameters: Any) -> dict[str, Any]:
         """Returns one of a run's tables that do not fit into an event, such as the confusion matrix."""
