@@ -97,7 +97,9 @@ def _class_entries(root: Path, folder: Path, split: str, skipped: list[SkippedCl
         for name in visible:
             path = here / name
             suffix = path.suffix.lower()
-            if suffix in VIDEO_SUFFIXES:
+            if not _is_text(path):
+                skipped.append(_unnameable(root, path))
+            elif suffix in VIDEO_SUFFIXES:
                 yield ClipEntry(
                     sample_id=_sample_id(root, path),
                     path=path,
@@ -115,6 +117,22 @@ def _left_out(root: Path, path: Path, *, is_audio: bool) -> SkippedClip:
     if is_audio:
         code, reason = "media-no-visual", "A sound file without a video of the same name."
     return SkippedClip(sample_id=_sample_id(root, path), path=str(path), code=code, reason=reason)
+
+
+def _is_text(path: Path) -> bool:
+    """Returns whether a path is UTF-8, as the tables and the API need it; Linux allows any bytes."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _unnameable(root: Path, path: Path) -> SkippedClip:
+    shown = Path(os.fsencode(path).decode("utf-8", "replace"))
+    inside = Path(os.fsencode(path.relative_to(root)).decode("utf-8", "replace"))
+    reason = "Its path is no UTF-8 text. Rename it."
+    return SkippedClip(sample_id="__".join(inside.parts), path=str(shown), code="bad-name", reason=reason)
 
 
 def _sample_id(root: Path, path: Path) -> str:

@@ -6,6 +6,8 @@ import csv
 import difflib
 import io
 import math
+import os
+import stat
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,6 +23,9 @@ REQUIRED = ("path", "label")
 OPTIONAL = ("split", "audio_path", "id", "group", "start_s", "end_s")
 _MAX_REPORTED = 10
 _MAX_ID = 200
+_MAX_LABEL = 200
+_MAX_BYTES = 256 << 20
+"""Of the CSV file, which is read whole: with 200 characters a line more than a million clips."""
 
 
 class ManifestDataset:
@@ -78,7 +83,7 @@ def _listing(
 def _read(path: Path) -> tuple[list[str], list[tuple[int, Mapping[str, str | None]]]]:
     """Returns the header and the non-empty rows with their line numbers."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = _content(path).decode("utf-8-sig")
     except OSError as error:
         raise DatasetError(
             f"Expected a CSV file at {path}: {error.strerror}. Give its path as the server sees it.",
@@ -95,6 +100,19 @@ def _read(path: Path) -> tuple[list[str], list[tuple[int, Mapping[str, str | Non
         return header, list(_rows(reader))
     except csv.Error as error:
         raise DatasetError(f"{path.name} is no valid CSV: {error}.", code="dataset-bad-manifest") from None
+
+
+def _content(path: Path) -> bytes:
+    """Returns what is in a regular file: reading a pipe or a device might never end."""
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise DatasetError(f"{path} is no regular file. Give the path of a CSV file.", code="dataset-not-found")
+        content = file.read(_MAX_BYTES + 1)
+    if len(content) > _MAX_BYTES:
+        raise DatasetError(
+            f"{path.name} has more than {_MAX_BYTES >> 20:,} MiB. Is it the CSV file?", code="dataset-bad-manifest"
+        )
+    return content
 
 
 def _rows(reader: csv.DictReader[str]) -> Iterator[tuple[int, Mapping[str, str | None]]]:
@@ -135,6 +153,8 @@ def _entry(root: Path, row: Mapping[str, str | None]) -> ClipEntry:
     for name in REQUIRED:
         if not values[name]:
             raise ValueError(f"expected a {name}, got nothing")
+    if len(values["label"]) > _MAX_LABEL or not values["label"].isprintable():
+        raise ValueError(f"expected a label of at most {_MAX_LABEL} printable characters, got {values['label'][:60]!r}")
     split = values.get("split", "train")
     if split.lower() not in SPLIT_NAMES:
         raise ValueError(f"expected the split train, validation (or val) or test, got {split!r}")
@@ -198,12 +218,20 @@ def _present(entries: list[ClipEntry]) -> tuple[list[ClipEntry], list[SkippedCli
     present: list[ClipEntry] = []
     skipped: list[SkippedClip] = []
     for entry in entries:
-        missing = [place for place in (entry.path, entry.audio_path) if place is not None and not place.is_file()]
-        if not missing:
+        reasons = [_absence(place) for place in (entry.path, entry.audio_path) if place is not None]
+        reason = next(filter(None, reasons), None)
+        if reason is None:
             present.append(entry)
             continue
-        reason = f"There is no file {missing[0]}."
         skipped.append(
             SkippedClip(sample_id=entry.sample_id, path=str(entry.path), code="media-not-found", reason=reason)
         )
     return present, skipped
+
+
+def _absence(place: Path) -> str | None:
+    """Returns why a file cannot be read, or None where it is there."""
+    try:
+        return None if place.is_file() else f"There is no file {place}."
+    except OSError as error:  # a name that is too long, a folder that may not be entered
+        return f"The file {str(place)[:_MAX_ID]} cannot be reached: {error.strerror}."

@@ -92,3 +92,9 @@ def test_kind_that_is_taken_cannot_be_registered_again() -> None:
 
     with pytest.raises(ValueError, match="taken"):
         register(Impostor)
+
+
+@pytest.mark.parametrize("kind", ["folder", "manifest"])
+def test_path_holds_no_zero_character(kind: str) -> None:
+    with pytest.raises(ValidationError, match="pattern"):
+        DATASETS[kind].model_validate({"kind": kind, "path": "/data\x00/clips"})

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -73,6 +74,14 @@ def test_folders_inside_a_class_are_groups_kept_together(tmp_path: Path) -> None
         places.setdefault(entry.group, set()).add(entry.split)
     assert len(places) == 16
     assert all(len(splits) == 1 for splits in places.values())
+
+
+def test_a_name_that_is_no_text_is_skipped(tmp_path: Path) -> None:
+    tree(tmp_path, "train/a/x.mp4", "train/b/y.mp4")
+    (tmp_path / "train" / "a" / os.fsdecode(b"\xff.mp4")).write_bytes(b"x")
+    found = listing(tmp_path)
+    assert [entry.path.name for entry in found.entries] == ["x.mp4", "y.mp4"]
+    assert [(clip.code, clip.sample_id) for clip in found.skipped] == [("bad-name", "train__a__\ufffd.mp4")]
 
 
 def test_refuses_what_cannot_be_trained_on(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -57,6 +58,28 @@ def test_a_missing_file_is_skipped_and_named(tmp_path: Path) -> None:
     assert "none.mp4" in found.skipped[0].reason
 
 
+def test_a_name_that_no_file_can_have_is_skipped(tmp_path: Path) -> None:
+    found = listing(tmp_path, f"path,label,split\na.mp4,x,train\n{'n' * 300}.mp4,x,train\n")
+    assert [entry.path.name for entry in found.entries] == ["a.mp4"]
+    assert [clip.code for clip in found.skipped] == ["media-not-found"]
+    assert "too long" in found.skipped[0].reason
+
+
+def test_a_pipe_or_a_device_is_no_manifest(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.csv")
+    for path in (str(tmp_path / "pipe.csv"), "/dev/zero"):
+        with pytest.raises(DatasetError, match="no regular file") as caught:
+            ManifestDataset(Manifest(path=path)).list(tmp_path)
+        assert caught.value.code == "dataset-not-found"
+
+
+def test_a_file_too_long_to_be_a_manifest_is_not_read_whole(tmp_path: Path) -> None:
+    with (tmp_path / "huge.csv").open("wb") as file:
+        file.truncate(1 << 40)  # sparse
+    with pytest.raises(DatasetError, match="256 MiB"):
+        ManifestDataset(Manifest(path=str(tmp_path / "huge.csv"))).list(tmp_path)
+
+
 def test_validation_is_cut_by_group_where_there_is_none(tmp_path: Path) -> None:
     files = tuple(f"{k}.mp4" for k in range(40))
     rows = "".join(f"{k}.mp4,{'xy'[k % 2]},train,g{k // 4}\n" for k in range(40))
@@ -91,6 +114,8 @@ def test_a_misspelt_column_is_pointed_out(tmp_path: Path) -> None:
         ("path,label,split\na.mp4,x,train,more\n", "more fields than the header"),
         ("path,label,label\na.mp4,x,train\n", "column 'label' twice"),
         ("path,label,split,id\na.mp4,x,train,a/b\n", "without /"),
+        (f"path,label\na.mp4,{'x' * 201}\n", "a label of at most 200 printable characters"),
+        ('path,label\na.mp4,"x\ny"\n', "printable characters"),
     ],
 )
 def test_faults_are_named_by_row(tmp_path: Path, text: str, message: str) -> None:

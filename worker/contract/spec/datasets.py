@@ -15,6 +15,8 @@ PROTOCOL_HELP = (
     "honest: validation chooses the epoch, the test split is looked at once, at the end. "
     "paper: the test split is evaluated each epoch, and the best is marked optimistic."
 )
+PATH_PATTERN = r"^[^\x00]+$"
+"""No path holds a zero character: the system calls refuse it."""
 DATASET_ID_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 
 
@@ -101,7 +103,12 @@ class Folder(DatasetSpec):
     )
     implementation: ClassVar[str] = "worker.datasets.folder:FolderDataset"
 
-    path: str = Field(min_length=1, max_length=4_096, description="The folder, as the server sees it (absolute).")
+    path: str = Field(
+        min_length=1,
+        max_length=4_096,
+        pattern=PATH_PATTERN,
+        description="The folder, as the server sees it (absolute).",
+    )
     seed: int = Field(0, ge=0, le=2**31 - 1, description="Seed of the split where the folder has none.")
 
 
@@ -116,5 +123,10 @@ class Manifest(DatasetSpec):
     )
     implementation: ClassVar[str] = "worker.datasets.manifest:ManifestDataset"
 
-    path: str = Field(min_length=1, max_length=4_096, description="The CSV file, as the server sees it (absolute).")
+    path: str = Field(
+        min_length=1,
+        max_length=4_096,
+        pattern=PATH_PATTERN,
+        description="The CSV file, as the server sees it (absolute).",
+    )
     seed: int = Field(0, ge=0, le=2**31 - 1, description="Seed of the validation split where the file has none.")
