@@ -14,7 +14,7 @@ from backend.dispatch import Dispatcher
 from backend.live import Live
 from worker.contract.errors import ConflictError, NotFoundError, TooManyError
 from worker.contract.keys import JobKind
-from worker.contract.layout import Home, write_json
+from worker.contract.layout import Home, sync_folder, write_json
 from worker.contract.ledger import Ledger
 from worker.contract.record import Change, JobRecord, Moved
 from worker.contract.settings import Settings
@@ -94,6 +94,7 @@ class JobTools:
         if record.state in ("failed", "cancelled"):
             for trace in traces:
                 trace.unlink(missing_ok=True)
+            sync_folder(traces[0].parent)
             if self.ledger.resume(kind, job_id) is Change.OK:
                 return
             record = self.record(kind, job_id)

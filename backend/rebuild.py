@@ -115,7 +115,9 @@ class Rebuilder:
         if record is None:
             return False
         last = next(self._events.newest_first(run_id), None)
-        outcome = read_outcome(folder.outcome) or outcome_of(last)
+        outcome = read_outcome(folder.outcome)
+        if outcome is None and isinstance(last, RunFinished):
+            outcome = outcome_of(last)
         state, token = _state(outcome, folder.lock, folder.cancel)
         if outcome is not None and last is not None and outcome_of(last) is None:
             log.warning("%s: outcome.json says %s, its last event is %s", run_id, outcome.state, last.type)
@@ -124,6 +126,8 @@ class Rebuilder:
         if state == "queued" and not self._is_ready(facts.dataset_id):
             fields["waiting_for"] = DATASET_PREFIX + facts.dataset_id
         attempt = last.attempt if last is not None else 1
+        if outcome is None and outcome_of(last) is not None:  # failed or cancelled, and resumed since
+            attempt += 1
         tools.ledger.restore(
             "run",
             run_id,

@@ -86,6 +86,16 @@ def test_run_that_was_to_be_cancelled_comes_back_cancelled(backend: Backend) -> 
     assert [event["type"] for event in backend.get(f"/runs/{run}/events")["events"]] == ["run_cancelled"]
 
 
+def test_resumed_run_does_not_come_back_as_it_had_ended(backend: Backend) -> None:
+    run = backend.http.post("/runs", json={"preset": "demo"}).json()["id"]
+    backend.http.post(f"/runs/{run}/cancel")
+    assert backend.http.post(f"/runs/{run}/resume").json()["state"] == "queued"
+    empty_redis(backend)
+    shown = backend.get(f"/runs/{run}")
+    assert shown["state"] != "cancelled"
+    assert shown["attempt"] == 2
+
+
 @pytest.mark.parametrize(
     "damage", ["{", '{"format": 99, "id": "x", "created_at": "2026-01-01T00:00:00Z", "spec": {}}', ""]
 )
@@ -97,9 +107,9 @@ def test_damaged_folder_hides_no_other(backend: Backend, damage: str) -> None:
     assert [run["id"] for run in backend.get("/runs")["items"]] == [good]
 
 
-def test_reads_of_the_archive_go_on_while_redis_is_down(tmp_path: Path, valkey_server: Any) -> None:
+def test_reads_of_the_archive_go_on_while_redis_is_down(tmp_path: Path, valkey_server: Any, valkey_url: str) -> None:
     home = tmp_path / "home"
-    with serving(settings_for(home, valkey_server.url)) as backend:
+    with serving(settings_for(home, valkey_url)) as backend:
         run = write_run(backend.home)
         valkey_server.kill()
         try:

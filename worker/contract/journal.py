@@ -328,7 +328,8 @@ def close_run(
 ) -> Outcome:
     """Ends the record of a run that no process trains any more: its last event, then outcome.json.
 
-    For a run that was cancelled while queued, that died too often, or whose dataset failed. May be repeated.
+    For a run that was cancelled while queued, that died too often, or whose dataset failed. May be repeated within an
+    attempt.
 
     Returns:
         The outcome; the ledger is told afterwards, by the caller.
@@ -341,7 +342,9 @@ def close_run(
     try:
         if isinstance(event, RunCancelled):
             event = event.model_copy(update={"epoch": journal.last_epoch.epoch if journal.last_epoch else 0})
-        if not isinstance(journal.last, RunFinished | type(event)):
+        last = journal.last
+        closed = isinstance(last, type(event)) and last.attempt == attempt  # an older one was resumed since
+        if not (closed or isinstance(last, RunFinished)):
             journal.append(event)
         return finish_record(folder, journal.last)
     finally:

@@ -292,6 +292,15 @@ def test_a_run_that_nobody_trains_is_closed_once(folder: RunFolder, event: Any, 
         assert events[-1].epoch == 1
 
 
+def test_a_resumed_run_that_fails_again_says_why_this_time(folder: RunFolder) -> None:
+    for attempt, detail in ((1, "no folder"), (2, "one class")):
+        error = Problem(title="t", status=422, detail=detail, code="c")
+        event = RunFailed(error=error)
+        outcome = close_run(folder, run_id=RUN, token=attempt, attempt=attempt, ledger=None, event=event)
+        assert outcome.error == error
+    assert [event.attempt for event in read_events(folder.events)] == [1, 2]
+
+
 def test_a_later_claim_shuts_an_earlier_one_out(folder: RunFolder) -> None:
     FolderLock.acquire(folder.lock, token=7).release()
     with pytest.raises(LostLeaseError):
