@@ -103,10 +103,6 @@ class Live:
                     continue
         return beats
 
-    def queues(self) -> dict[str, int]:
-        """Returns the number of messages that wait in each queue."""
-        return {queue: int(self._client.llen(queue)) for queue in keys.QUEUES.values()}
-
     def messages(self, kind: JobKind) -> list[str]:
         """Returns the messages that wait in a kind's queue."""
         return cast("list[str]", self._client.lrange(keys.QUEUES[kind], 0, -1))

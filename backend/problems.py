@@ -53,8 +53,24 @@ _HTTP_CODES = {
 _REMEDIES = {
     "extra_forbidden": "Leave the field out, or check its spelling against the documentation.",
     "missing": "Add the field.",
+    "union_tag_not_found": "Add the field.",
     "json_invalid": "Send valid JSON.",
 }
+_TAGS = ("union_tag_invalid", "union_tag_not_found")
+_EXPECTED = {
+    "extra_forbidden": "no such field",
+    "missing": "a value",
+    "union_tag_not_found": "a value",
+    "union_tag_invalid": "one of {expected_tags}",
+    "greater_than": "more than {gt}",
+    "greater_than_equal": "at least {ge}",
+    "less_than": "less than {lt}",
+    "less_than_equal": "at most {le}",
+    "model_type": "an object",
+    "model_attributes_type": "an object",
+    "dict_type": "an object",
+}
+"""Type of pydantic's error -> what was expected, as the end of a sentence; pydantic's own words for the rest."""
 
 
 class ForbiddenError(GapscopeError):
@@ -100,14 +116,20 @@ def _field_problem(error: dict[str, Any], drop: tuple[str, ...]) -> FieldProblem
     while place and place[0] in drop:
         place = place[1:]
     place = [part for part in place if part not in _UNION_TAGS]
-    message = str(error["msg"]).removeprefix("Value error, ")
-    kind = str(error["type"])
+    kind, context = str(error["type"]), error.get("ctx", {})
+    if kind in _TAGS:  # what is wrong is the field that tells the members of a union apart
+        place.append(str(context["discriminator"]).strip("'"))
+    absent = kind in ("missing", "union_tag_not_found")
     return FieldProblem(
         field=".".join(str(part) for part in place) or "(the whole)",
-        expected="no such field" if kind == "extra_forbidden" else message,
-        got="nothing" if kind == "missing" else repr(error.get("input"))[:200],
+        expected=_EXPECTED[kind].format(**context) if kind in _EXPECTED else _without_preamble(str(error["msg"])),
+        got="nothing" if absent else repr(context.get("tag", error.get("input")))[:200],
         remedy=_REMEDIES.get(kind, "Send a value within these bounds; GET /api/v1/catalog has the schema."),
     )
+
+
+def _without_preamble(message: str) -> str:
+    return message.removeprefix("Value error, ").removeprefix("Input should be ")
 
 
 def invalid(error: ValidationError, prefix: str = "") -> InvalidRequestError:

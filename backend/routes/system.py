@@ -11,6 +11,8 @@ from pydantic import BaseModel, Field
 
 from backend.dependencies import Services, Uses
 from backend.disk import accepts_new_work
+from backend.live import queue_positions
+from worker.contract import keys
 from worker.contract.resources import Beat
 
 router = APIRouter(tags=["system"])
@@ -41,7 +43,7 @@ class System(BaseModel):
     """What runs, and what it runs on."""
 
     workers: list[Beat]
-    queues: dict[str, int] = Field(description="Queue -> messages that wait.")
+    queues: dict[str, int] = Field(description="Queue -> jobs that wait for a worker.")
     redis: RedisFacts
     disk: DiskFacts
     versions: dict[str, str]
@@ -52,11 +54,16 @@ def read_system(services: Uses) -> System:
     """Workers that beat, lengths of the queues, state of Redis and of the disk."""
     return System(
         workers=services.live.workers(),
-        queues=services.live.queues(),
+        queues=_queues(services),
         redis=RedisFacts.model_validate(services.live.redis_facts()),
         disk=_disk(services),
         versions={"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
     )
+
+
+def _queues(services: Services) -> dict[str, int]:
+    active = services.tools.ledger.active  # not the messages: a job may have more than one
+    return {queue: len(queue_positions(active(kind))) for kind, queue in keys.QUEUES.items()}
 
 
 def _disk(services: Services) -> DiskFacts:

@@ -62,10 +62,15 @@ def _is_expected(error: Exception) -> bool:
 
 
 def _explained(error: Exception) -> str:
-    lines = [str(error)]
+    text = str(error)
+    others = []
     for problem in getattr(error, "errors", None) or ():
-        lines.append(f"  {problem.field}: expected {problem.expected}, got {problem.got}. {problem.remedy}")
-    return "\n".join(lines)
+        fault = f"{problem.field}: expected {problem.expected}; got {problem.got}."
+        if text.startswith(fault):  # the sentence is that of its first field
+            text = f"{fault} {problem.remedy}"
+        else:
+            others.append(f"  {fault} {problem.remedy}")
+    return "\n".join([text, *others])
 
 
 def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:

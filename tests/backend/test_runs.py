@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,11 +65,38 @@ def test_run_is_sent_to_the_queue_once_its_dataset_is_ready(backend: Backend) ->
     assert run["id"] in message
 
 
+def test_queues_count_waiting_jobs_not_messages_of_which_one_too_many_harms_nobody(backend: Backend) -> None:
+    run = launch(backend)
+    make_ready(backend, run["waiting_for"].removeprefix("dataset "))
+    wait_for(lambda: backend.services.live.messages("run"), "a message")
+    for _ in range(3):
+        backend.services.tools.dispatcher.send("run", run["id"])
+    assert backend.get("/system")["queues"]["train"] == 1
+
+
 def test_lost_message_is_sent_again(backend: Backend) -> None:
     run = launch(backend)
     make_ready(backend, run["waiting_for"].removeprefix("dataset "))
     wait_for(lambda: backend.services.redis.delete(keys.QUEUES["run"]), "the first message")
     wait_for(lambda: backend.services.live.messages("run"), "another message")
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"preset": "demo", "epochs": 0}, "epochs: expected at least 1; got 0."),
+        ({}, "dataset: expected a value; got nothing."),
+        ({"dataset": {"kind": "folder"}}, "dataset.path: expected a value; got nothing."),
+        ({"dataset": "mine"}, "dataset: expected an object; got 'mine'."),
+        (
+            {"dataset": {"kind": "zip", "path": "/x"}},
+            "dataset.kind: expected one of 'av-digits', 'folder', 'manifest'; got 'zip'.",
+        ),
+        ({"preset": "demo", "objective": {"alpha": 1}}, "objective.kind: expected a value; got nothing."),
+    ],
+)
+def test_refusal_of_a_spec_is_a_sentence(backend: Backend, body: Any, said: str) -> None:
+    assert backend.http.post("/runs", json=body).json()["detail"] == said
 
 
 @pytest.mark.parametrize(
@@ -186,6 +214,16 @@ def test_runs_are_filtered_sorted_and_paged(filled: Filled) -> None:
     assert [run["id"] for run in first["items"] + second["items"]] == runs[::-1]
     assert second["next"] is None
     backend.problem(backend.http.get("/runs", params={"cursor": first["next"], "tag": "odd"}), 422, "invalid-cursor")
+
+
+def test_folder_that_is_gone_or_damaged_hides_no_other(backend: Backend) -> None:
+    gone, damaged, good = (launch(backend)["id"] for _ in range(3))
+    shutil.rmtree(backend.home.run(gone).path)
+    backend.home.run(damaged).spec.write_text("{")
+    assert [run["id"] for run in backend.get("/runs")["items"]] == [good]
+    backend.problem(backend.http.get(f"/runs/{gone}"), 500, "corrupt-record")
+    backend.http.post(f"/runs/{gone}/cancel")
+    assert backend.http.delete(f"/runs/{gone}").status_code == 200
 
 
 def test_finished_run_shows_summary_and_result(filled: Filled) -> None:

@@ -187,7 +187,20 @@ def test_error_of_the_api_is_one_clear_message_with_status_1(api: FakeApi, gapsc
     api.answer = lambda _: api.problem(422, "invalid-request", "One field is wrong.", errors=[problem])
     result = gapscope("launch", "--preset", "demo", "-o", "epochs=0")
     assert result.exit_code == 1
-    assert result.stderr == "Error: One field is wrong.\n  epochs: expected at least 1, got 0. Raise it.\n"
+    assert result.stderr == "Error: One field is wrong.\n  epochs: expected at least 1; got 0. Raise it.\n"
+
+
+def test_what_the_sentence_has_said_of_a_field_is_not_said_again(api: FakeApi, gapscope: Run) -> None:
+    problems = [
+        {"field": "epochs", "expected": "at least 1", "got": "0", "remedy": "Raise it."},
+        {"field": "epoch", "expected": "no such field", "got": "3", "remedy": "Leave it out."},
+    ]
+    detail = "epochs: expected at least 1; got 0."
+    api.answer = lambda _: api.problem(422, "invalid-request", detail, errors=problems)
+    said = (
+        "Error: epochs: expected at least 1; got 0. Raise it.\n  epoch: expected no such field; got 3. Leave it out.\n"
+    )
+    assert gapscope("launch", "--preset", "demo").stderr == said
 
 
 def test_api_that_is_not_there_is_one_line_with_a_remedy(gapscope: Run, monkeypatch: pytest.MonkeyPatch) -> None:
