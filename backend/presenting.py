@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -19,6 +21,8 @@ from worker.contract.resources import Dataset, DatasetState, PrepareProgress, Re
 from worker.contract.scores import JobState
 from worker.contract.spec import RunSpec
 
+log = logging.getLogger(__name__)
+T = TypeVar("T")
 _RESOLVED = TypeAdapter(ResolvedSpec)
 CACHED_SPECS = 512
 _DATASET_STATES: dict[LedgerState, DatasetState] = {
@@ -72,6 +76,17 @@ def resolved_spec(home: Home, run_id: str) -> ResolvedSpec | None:
         return None
     except ValidationError as error:
         raise CorruptRecordError(f"{path} cannot be read: {error.errors()[0]['msg']}.") from None
+
+
+def readable(records: Iterable[JobRecord], show: Callable[[JobRecord], T]) -> list[T]:
+    """Returns what `show` makes of each record: one whose folder is gone or damaged must not hide the others."""
+    shown = []
+    for record in records:
+        try:
+            shown.append(show(record))
+        except CorruptRecordError as error:
+            log.warning("%s %s is left out of a list: %s", record.kind, record.id, error.detail)
+    return shown
 
 
 def shown_state(record: JobRecord, watch: BeatWatch) -> JobState:

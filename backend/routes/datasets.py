@@ -12,7 +12,7 @@ from backend.dependencies import CursorText, DatasetId, Limit, SampleId, Service
 from backend.live import IndexEntry
 from backend.media import MediaAccess, serve
 from backend.paging import Cursor, Sort, decode_cursor, encode_cursor, fingerprint
-from backend.presenting import shown_dataset
+from backend.presenting import readable, shown_dataset
 from backend.problems import documented
 from backend.samples import Split
 from worker.contract.errors import NotFoundError
@@ -104,7 +104,7 @@ def list_datasets(wanted: Annotated[DatasetFilter, Query()], services: Uses) -> 
     after = decode_cursor(wanted.cursor, pinned) if wanted.cursor else None
     records, cursor = services.live.page("dataset", wanted.wants, Sort.parse(wanted.sort), after, wanted.limit)
     return DatasetPage(
-        items=[shown_dataset(services.home, services.stores, record) for record in records],
+        items=readable(records, lambda record: shown_dataset(services.home, services.stores, record)),
         next=encode_cursor(cursor, pinned) if cursor else None,
     )
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from backend.dependencies import CursorText, Limit, RunId, Services, Uses
 from backend.live import IndexEntry, queue_positions
 from backend.paging import Sort, decode_cursor, encode_cursor, fingerprint
-from backend.presenting import shown_run
+from backend.presenting import readable, shown_run
 from backend.problems import documented
 from backend.run_jobs import parse_run, require_folder
 from worker.contract.record import JobRecord
@@ -120,7 +120,7 @@ def list_runs(wanted: Annotated[RunFilter, Query()], services: Uses) -> RunPage:
     )
     positions = queue_positions(active)
     return RunPage(
-        items=[shown_run(services.home, record, services.watch, positions) for record in records],
+        items=readable(records, lambda record: shown_run(services.home, record, services.watch, positions)),
         next=encode_cursor(cursor, pinned) if cursor else None,
     )
 

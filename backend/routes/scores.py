@@ -14,6 +14,7 @@ from backend.dependencies import ID_PATTERN, ScoreId, Services, Uses
 from backend.live import IndexEntry
 from backend.media import MediaAccess, serve
 from backend.paging import Sort, decode_cursor, encode_cursor, fingerprint
+from backend.presenting import readable
 from backend.problems import documented
 from worker.contract.errors import NotFoundError
 from worker.contract.record import ENDED
@@ -110,7 +111,7 @@ def list_scores(wanted: Annotated[ScoreFilter, Query()], services: Uses) -> Scor
     after = decode_cursor(wanted.cursor, pinned) if wanted.cursor else None
     records, cursor = services.live.page("score", wanted.wants, Sort("created_at", True), after, wanted.limit)
     return ScorePage(
-        items=[services.scores.shown(record) for record in records],
+        items=readable(records, services.scores.shown),
         next=encode_cursor(cursor, pinned) if cursor else None,
     )
 
