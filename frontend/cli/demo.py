@@ -21,6 +21,7 @@ from frontend.cli.stack import command_line, environment
 from frontend.client import GapscopeClient
 from frontend.client.addresses import stack_record
 from worker.contract.errors import GapscopeError
+from worker.contract.events import RunFinished
 from worker.contract.resources import Run
 
 PRESETS = ("demo-joint", "demo")
@@ -138,9 +139,11 @@ def _launched(client: GapscopeClient, preset: str) -> Run:
 
 
 def _follow(client: GapscopeClient, run: Run, say: Callable[[str], None]) -> None:
+    """Says what a run tells; of one that an earlier start has finished, its end alone."""
     kind = run.spec.objective.kind
     try:
         for event in client.follow(run.id):
-            say(f"{kind:<13} {event_line(event)}")
+            if run.state != "finished" or isinstance(event, RunFinished):
+                say(f"{kind:<13} {event_line(event)}")
     except GapscopeError as error:  # the stack is being stopped, or its last words say more
         say(f"{kind:<13} {error.detail}")

@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 
+from frontend.cli.demo import _follow
+from frontend.client import GapscopeClient
 from tests.frontend.cli.conftest import Run
 from tests.frontend.client.fake_api import Answer, FakeApi, Request
 from tests.frontend.client.values import event_value, run_value
+from worker.contract import resources
 from worker.contract.spec import PRESETS
 
 CATALOG = {"presets": [preset.model_dump(mode="json") for preset in PRESETS]}
@@ -108,6 +111,16 @@ def test_watch_ends_with_status_1_when_the_run_failed(api: FakeApi, gapscope: Ru
     result = gapscope("watch", "run-1")
     assert result.exit_code == 1
     assert "failed:" in result.stdout
+
+
+@pytest.mark.parametrize(("state", "lines"), [("finished", 1), ("running", 2)])
+def test_demo_tells_only_the_end_of_a_run_that_an_earlier_start_finished(api: FakeApi, state: str, lines: int) -> None:
+    api.answer = finished_run
+    said: list[str] = []
+    with GapscopeClient(api.url) as client:
+        _follow(client, resources.Run.model_validate(run_value(state)), said.append)
+    assert len(said) == lines
+    assert "finished; test at" in said[-1]
 
 
 def test_runs_are_listed_filtered_and_paged(api: FakeApi, gapscope: Run) -> None:
