@@ -60,7 +60,7 @@ def test_same_spec_is_the_same_dataset_and_another_spec_needs_another_id(backend
     ("body", "field"),
     [
         ({"kind": "folder"}, "path"),
-        ({"kind": "none", "path": "/x"}, "(the whole)"),
+        ({"kind": "none", "path": "/x"}, "kind"),
         ({**FOLDER, "pth": "/x"}, "pth"),
         ({**FOLDER, "id": "../up"}, "id"),
         ({"kind": "av-digits", "num_train": 1_200, "num_test": 600}, "(the whole)"),
