@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import UTC, datetime
 
 from backend.disk import require_space
 from backend.jobs import JobTools, now_ms, same_json
 from backend.problems import invalid_field
+from backend.stores import Stores
 from worker.contract.errors import ConflictError
 from worker.contract.layout import sync_folder
-from worker.contract.record import JobFacts, JobRecord, Outcome, SpecRecord, read_spec
+from worker.contract.record import FinalState, JobFacts, JobRecord, Outcome, SpecRecord, read_spec
 from worker.contract.spec.datasets import DatasetSpec
+
+ALL_ENDS: tuple[FinalState, ...] = ("finished", "failed", "cancelled")
 
 
 class DatasetJobs:
     """Accepts and moves preparations."""
 
-    def __init__(self, tools: JobTools) -> None:
+    def __init__(self, tools: JobTools, stores: Stores) -> None:
         self._tools = tools
+        self._stores = stores
 
     def register(self, spec: DatasetSpec, dataset_id: str | None) -> JobRecord:
         """Accepts a dataset and its preparation; the same spec under the same id is the same dataset.
 
-        A dataset whose preparation failed or was cancelled is prepared again.
+        A dataset whose preparation failed or was cancelled, or whose store is damaged, is prepared again.
 
         Args:
             spec: what to prepare.
@@ -37,7 +42,7 @@ class DatasetJobs:
         known = tools.ledger.get("dataset", chosen)
         if known is not None:
             self._require_same(chosen, spec)
-            return self._again_if_ended_badly(known)
+            return self._again_if_not_there(known)
         require_space(tools.settings)
         folder = tools.home.dataset(chosen)
         folder.path.mkdir(parents=True, exist_ok=True)
@@ -51,7 +56,7 @@ class DatasetJobs:
         return tools.record("dataset", chosen)
 
     def referenced(self, dataset_id: str) -> JobRecord:
-        """Returns a registered dataset; one whose preparation failed or was cancelled is prepared again.
+        """Returns a registered dataset; one without a whole store is prepared again.
 
         Raises:
             InvalidRequestError: code `dataset-unknown`, when it is not registered.
@@ -65,7 +70,7 @@ class DatasetJobs:
                 remedy="GET /api/v1/datasets lists them; or give a `kind` instead, which registers it.",
                 code="dataset-unknown",
             )
-        return self._again_if_ended_badly(known)
+        return self._again_if_not_there(known)
 
     def cancel(self, dataset_id: str) -> None:
         """Asks a preparation to end.
@@ -79,13 +84,15 @@ class DatasetJobs:
         if moved.state == "cancelled":
             Outcome.now("cancelled").write(folder.outcome)
 
-    def _again_if_ended_badly(self, record: JobRecord) -> JobRecord:
-        if record.state in ("failed", "cancelled"):
-            folder = self._tools.home.dataset(record.id)
-            self._tools.queue_again("dataset", record.id, (folder.cancel, folder.outcome))
+    def _again_if_not_there(self, record: JobRecord) -> JobRecord:
+        is_there = record.state == "finished" and self._stores.is_whole(record.id)
+        if not record.ended or is_there:
+            return record
+        folder = self._tools.home.dataset(record.id)
+        with contextlib.suppress(ConflictError):  # another request was first
+            self._tools.queue_again("dataset", record.id, (folder.cancel, folder.outcome), ALL_ENDS)
             self._tools.dispatcher.send("dataset", record.id)
-            return self._tools.record("dataset", record.id)
-        return record
+        return self._tools.record("dataset", record.id)
 
     def _require_same(self, dataset_id: str, spec: DatasetSpec) -> None:
         stored = read_spec(self._tools.home.dataset(dataset_id).spec)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +17,7 @@ from worker.contract.errors import ConflictError, NotFoundError, TooManyError
 from worker.contract.keys import JobKind
 from worker.contract.layout import Home, sync_folder, write_json
 from worker.contract.ledger import Ledger
-from worker.contract.record import Change, JobRecord, Moved
+from worker.contract.record import Change, FinalState, JobRecord, Moved
 from worker.contract.settings import Settings
 
 
@@ -78,24 +79,31 @@ class JobTools:
             record = self.record(kind, job_id)
         raise ConflictError(f"The {kind} {job_id} is {record.state} already.", code="already-ended")
 
-    def queue_again(self, kind: JobKind, job_id: str, traces: tuple[Path, ...]) -> None:
-        """Queues a failed or cancelled job again.
+    def queue_again(
+        self,
+        kind: JobKind,
+        job_id: str,
+        traces: tuple[Path, ...],
+        from_states: Collection[FinalState] = ("failed", "cancelled"),
+    ) -> None:
+        """Queues an ended job again.
 
         Args:
             kind: run or dataset.
             job_id: the job.
             traces: files that say that it ended; removed first, so that no restart takes it for ended.
+            from_states: states from which this is allowed.
 
         Raises:
             NotFoundError: when there is no such job.
             ConflictError: code `not-resumable`, in any other state.
         """
         record = self.record(kind, job_id)
-        if record.state in ("failed", "cancelled"):
+        if record.state in from_states:
             for trace in traces:
                 trace.unlink(missing_ok=True)
             sync_folder(traces[0].parent)
-            if self.ledger.resume(kind, job_id) is Change.OK:
+            if self.ledger.resume(kind, job_id, from_states=from_states) is Change.OK:
                 return
             record = self.record(kind, job_id)
         raise ConflictError(

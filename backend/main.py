@@ -68,7 +68,7 @@ def build_services(settings: Settings) -> Services:
     live, stores = Live(client, ledger), Stores(home, tables)
     media = MediaAddresses(MediaSigner.of_home(home.path), PREFIX)
     tools = JobTools(ledger, live, home, settings, dispatcher, archive, watch)
-    datasets = DatasetJobs(tools)
+    datasets = DatasetJobs(tools, stores)
     runs = RunJobs(tools, datasets)
     return Services(
         settings=settings,

@@ -24,6 +24,9 @@ from worker.contract.resources import DatasetSample, SkippedClip
 RECORD_FILE = "store.json"
 SAMPLES_FILE = "samples.parquet"
 SKIPPED_FILE = "skipped.jsonl"
+FRAMES_FILE = "frames.u8"
+AUDIO_FILES = ("audio.f16", "audio.i16")
+AUDIO_VALUE_BYTES = 2
 QUALITY_COLUMNS = ("duration_s", "start_s", "width", "height", "frames_per_s", "sample_rate_hz", "padded")
 """Columns of the table of clips that say how good a clip is, as numbers."""
 _LIGHT_COLUMNS = ", ".join(("file_row_number", "sample_id", "label", "split", "notes", *QUALITY_COLUMNS))
@@ -37,6 +40,9 @@ class StoreFacts(BaseModel):
     digest: str
     classes: tuple[str, ...]
     num_samples: int
+    num_rows: int = 0
+    frames_shape: tuple[int, ...] = ()
+    audio_shape: tuple[int, ...] = ()
     splits: dict[str, int]
     class_counts: dict[str, dict[str, int]]
     num_skipped: int
@@ -64,6 +70,14 @@ def _facts(path: Path, stamp: int) -> StoreFacts:
         raise CorruptRecordError(f"{path} cannot be read: {first}. Prepare the dataset anew.") from None
 
 
+def _size(path: Path) -> int:
+    """Returns the size of a file, 0 where there is none."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
 class Stores:
     """The prepared stores of one home."""
 
@@ -78,6 +92,22 @@ class Stores:
             return _facts(path, path.stat().st_mtime_ns)
         except (FileNotFoundError, NotADirectoryError):
             return None
+
+    def is_whole(self, dataset_id: str) -> bool:
+        """Returns whether a store is there and none of its files is missing or cut off."""
+        try:
+            facts = self.facts(dataset_id)
+        except CorruptRecordError:
+            return False
+        if facts is None:
+            return False
+        folder = self._home.dataset(dataset_id).store
+        frames, audio = (facts.num_rows * math.prod(shape) for shape in (facts.frames_shape, facts.audio_shape))
+        return (
+            (folder / SAMPLES_FILE).is_file()
+            and _size(folder / FRAMES_FILE) >= frames
+            and max(_size(folder / name) for name in AUDIO_FILES) >= audio * AUDIO_VALUE_BYTES
+        )
 
     def require(self, dataset_id: str) -> Path:
         """Returns the table of clips of a prepared dataset.

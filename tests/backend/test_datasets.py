@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
-from tests.backend.conftest import Backend, Filled
+from tests.backend.conftest import Backend, Filled, wait_for
+from tests.backend.folders import write_dataset
 
 FOLDER = {"kind": "folder", "path": "/data/clips"}
 
@@ -79,6 +81,25 @@ def test_preparation_is_cancelled_once(backend: Backend) -> None:
     backend.problem(backend.http.post(f"/datasets/{dataset}/cancel"), 409, "already-ended")
     backend.problem(backend.http.get(f"/datasets/{dataset}/samples"), 404, "store-not-found")
     backend.problem(backend.http.get("/datasets/none"), 404, "dataset-not-found")
+
+
+def test_dataset_whose_store_is_cut_off_is_prepared_again(backend: Backend) -> None:
+    dataset = write_dataset(backend.home)
+    store = backend.home.dataset(dataset).store
+    record = json.loads((store / "store.json").read_text())
+    shapes = {"num_rows": 2, "frames_shape": [1, 2, 2, 3], "audio_shape": [4]}
+    (store / "store.json").write_text(json.dumps({**record, **shapes}))
+    (store / "frames.u8").write_bytes(bytes(24))
+    (store / "audio.f16").write_bytes(bytes(16))
+    backend.services.redis.flushdb()
+    wait_for(lambda: backend.services.live.generation() is not None, "the ledger is rebuilt")
+    body = {"id": dataset, **backend.get(f"/datasets/{dataset}")["spec"]}
+    assert backend.http.post("/datasets", json=body).json()["state"] == "ready"
+    (store / "frames.u8").write_bytes(bytes(23))
+    run = backend.http.post("/runs", json={"preset": "demo", "dataset": {"id": dataset}}).json()
+    assert run["waiting_for"] == f"dataset {dataset}"
+    assert backend.get(f"/datasets/{dataset}")["state"] == "queued"
+    assert not backend.home.dataset(dataset).outcome.exists()
 
 
 def test_catalog_lists_every_kind_with_its_schema(filled: Filled) -> None:

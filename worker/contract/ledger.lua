@@ -176,7 +176,7 @@ end
 function operations.resume()
   local state = get('state')
   if not state then return {'unknown'} end
-  if state ~= 'failed' and state ~= 'cancelled' then return {'refused', state} end
+  if not string.find(ARGV[3], ',' .. state .. ',', 1, true) then return {'refused', state} end
   set('state', 'queued', 'deaths', '0', 'death_epoch', get('epoch') or '0', 'reason', 'resumed by a person')
   drop('error', 'finished_ms', 'result', 'waiting_for')
   redis.call('HINCRBY', key, 'attempt', 1)

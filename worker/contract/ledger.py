@@ -160,9 +160,11 @@ class Ledger:
         """
         return _moved(self._run("reap", kind, job_id, seen.token, seen.beat, reason))
 
-    def resume(self, kind: JobKind, job_id: str) -> Change:
-        """Queues a failed or cancelled job again as its next attempt; REFUSED in any other state."""
-        return Change(self._run("resume", kind, job_id)[0])
+    def resume(
+        self, kind: JobKind, job_id: str, *, from_states: Collection[FinalState] = ("failed", "cancelled")
+    ) -> Change:
+        """Queues an ended job again as its next attempt; REFUSED in any state but these."""
+        return Change(self._run("resume", kind, job_id, f",{','.join(from_states)},")[0])
 
     def wait(self, kind: JobKind, job_id: str, waiting_for: str | None) -> Change:
         """Says what a queued job waits for; None: for nothing but a worker."""
