@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from datetime import UTC, datetime
 from typing import Any
@@ -33,7 +34,8 @@ def parse_run(fields: dict[str, Any]) -> RunSpec:
         InvalidRequestError: when a preset or a field is not valid.
     """
     try:
-        return RunSpec.model_validate(apply_preset(fields))
+        # Strict, as the document says: true is no integer, and "3" is none either.
+        return RunSpec.model_validate_json(json.dumps(apply_preset(fields)), strict=True)
     except ValidationError as error:
         raise invalid(error) from None
     except KeyError as error:

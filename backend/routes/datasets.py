@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Body, Query, Request, Response
+from fastapi import APIRouter, Body, Depends, Query, Request, Response
 from fastapi.responses import FileResponse
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from backend.dependencies import CursorText, DatasetId, Limit, SampleId, Services, Uses
 from backend.live import IndexEntry
 from backend.media import MediaAccess, serve
 from backend.paging import Cursor, Sort, decode_cursor, encode_cursor, fingerprint
 from backend.presenting import readable, shown_dataset
-from backend.problems import documented
+from backend.problems import documented, invalid
 from backend.samples import Split
 from worker.contract.errors import NotFoundError
 from worker.contract.resources import Dataset, DatasetSample, DatasetState, SkippedClip
@@ -81,18 +82,27 @@ def _shown(services: Services, dataset_id: str) -> Dataset:
     return shown_dataset(services.home, services.stores, services.tools.record("dataset", dataset_id))
 
 
-@router.post("", status_code=202, summary="Register and prepare a dataset", responses=documented(409, 413, 429, 507))
-def create_dataset(
-    request: Annotated[
+async def dataset_fields(
+    body: Annotated[
         DatasetRequest, Body(openapi_examples={"folder": {"value": {"kind": "folder", "path": "/data/clips"}}})
     ],
-    services: Uses,
-    response: Response,
+    request: Request,
+) -> dict[str, Any]:
+    """Returns the fields as they came, with the kind: the document's model would take true for 1."""
+    return {"kind": body.kind} | dict(await request.json())
+
+
+@router.post("", status_code=202, summary="Register and prepare a dataset", responses=documented(409, 413, 429, 507))
+def create_dataset(
+    fields: Annotated[dict[str, Any], Depends(dataset_fields)], services: Uses, response: Response
 ) -> Dataset:
     """Registers a dataset and queues its preparation; the same spec again is the same dataset."""
-    fields: dict[str, Any] = request.model_dump(mode="json", exclude={"id"})
-    spec = DATASETS[request.kind].model_validate(fields)
-    record = services.datasets.register(spec, getattr(request, "id", None))
+    dataset_id = fields.pop("id", None)
+    try:
+        spec = DATASETS[fields["kind"]].model_validate_json(json.dumps(fields), strict=True)
+    except ValidationError as error:
+        raise invalid(error) from None
+    record = services.datasets.register(spec, dataset_id)
     response.headers["Location"] = LOCATION + record.id
     return _shown(services, record.id)
 

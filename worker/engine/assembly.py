@@ -188,13 +188,6 @@ def check_fit(spec: RunSpec, resolved: ResolvedSpec, store: Store) -> None:
     Raises:
         TrainingError: with what does not fit.
     """
-    num_train = len(store.indices("train"))
-    if spec.batch_size > num_train:
-        raise TrainingError(
-            f"batch_size is {spec.batch_size}, the training split has {num_train} clips: "
-            f"choose a batch_size of at most {num_train}.",
-            code="batch-too-large",
-        )
     if spec.num_processes > 1:
         raise TrainingError(
             f"num_processes is {spec.num_processes}, this version trains a run in one process: set num_processes to 1.",

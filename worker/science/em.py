@@ -20,8 +20,8 @@ REG_COVAR = 1e-4
 TOLERANCE = 1e-6
 """EM on the values stops when the mean log-likelihood changes by less (scikit-learn's `tol`). Ours."""
 BIC_TOLERANCE = 2e-4
-"""EM on the bins stops when a step changes the BIC, 2 N times the mean log-likelihood, by less. Tight, since overlapping
-components creep; not tighter, since 10 is what counts in a BIC. Ours."""
+"""EM on the bins stops when a step changes the BIC, 2 N times the mean log-likelihood, by less. Tight, since
+overlapping components creep; not tighter, since 10 is what counts in a BIC. Ours."""
 NUM_BINS = 1_024
 MAX_BINNED_STEPS = 4_000
 MAX_EXACT_STEPS = 50

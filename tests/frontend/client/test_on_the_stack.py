@@ -46,7 +46,8 @@ def test_run_is_launched_followed_read_exported_and_used(stack: Any, tmp_path: P
         assert score.error is None
         assert score.result is not None
         assert score.result.gap_of == "label"
-        assert score.result.gap == pytest.approx(frame["gap"][0], abs=0.02)
+        seen = client.samples(run.id, epoch=score.epoch, split="validation").set_index("sample_id")
+        assert score.result.gap == pytest.approx(seen.loc[sample, "gap"], abs=0.02)
         with pytest.raises(InvalidRequestError):
             client.score(clip, run.id, label="no such class")
 

@@ -59,13 +59,13 @@ class AvDigits(DatasetSpec):
     num_validation: int = Field(150, ge=20, le=400, description="Validation clips.")
     num_test: int = Field(600, ge=20, le=600, description="Test clips. The digits have 1,797 images in all.")
     audio_noise: float = Field(
-        6.0, ge=0.0, le=50.0, description="Standard deviation of the sound's noise, relative to the tone's."
+        5.5, ge=0.0, le=50.0, description="Standard deviation of the sound's noise, relative to the tone's."
     )
     visual_noise: float = Field(
-        0.6, ge=0.0, le=5.0, description="Standard deviation of the picture's noise, relative to the ink's."
+        0.4, ge=0.0, le=5.0, description="Standard deviation of the picture's noise, relative to the ink's."
     )
-    corrupted_audio: Share = Field(0.1, description="Share of clips whose tone is replaced by noise.")
-    corrupted_visual: Share = Field(0.1, description="Share of clips whose digit is replaced by noise.")
+    corrupted_audio: Share = Field(0.05, description="Share of clips whose tone is replaced by noise.")
+    corrupted_visual: Share = Field(0.05, description="Share of clips whose digit is replaced by noise.")
     seed: int = Field(0, ge=0, le=2**31 - 1, description="Same seed: same labels, same tensors.")
     preprocess: PreprocessSpec = Field(
         default_factory=lambda: PreprocessSpec(
