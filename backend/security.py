@@ -1,7 +1,8 @@
 """Who may do what: origins and hosts of requests, and signed addresses of media.
 
 Other web pages can make a browser send requests to 127.0.0.1. They may change nothing (foreign Origin, or
-Sec-Fetch-Site: cross-site, on an unsafe method), and a name of theirs that points to 127.0.0.1 reaches nothing (Host).
+Sec-Fetch-Site: cross-site, on an unsafe method), and a name of theirs that points to 127.0.0.1, or to a port that is
+published there, reaches nothing (Host).
 """
 
 from __future__ import annotations
@@ -39,6 +40,19 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def is_dotted_name(netloc: str) -> bool:
+    """Returns whether a Host is a name that anybody could make point to any address: no address, no bare word.
+
+    A port may be published on loopback (containers) where the server itself cannot see it.
+    """
+    try:
+        name = urlsplit(f"//{netloc}").hostname or ""
+        ipaddress.ip_address(name)
+    except ValueError:
+        return "." in netloc
+    return False
+
+
 def ui_origins(settings: Settings) -> list[str]:
     """Returns the UI's origin in each spelling of loopback, or nothing where no UI is set."""
     if settings.ui_origin is None:
@@ -70,8 +84,12 @@ class OriginGuard:
     def _refusal(self, scope: Scope, headers: Headers) -> str | None:
         host = headers.get("host", "").lower()
         server = scope.get("server")
-        if server and is_loopback(str(server[0])) and not self._is_own(host):
-            return f"Expected a loopback Host such as 127.0.0.1; got {host[:80]!r}. Use the address that `up` prints."
+        on_loopback = bool(server) and is_loopback(str(server[0]))
+        if not self._is_own(host) and (on_loopback or is_dotted_name(host)):
+            return (
+                f"Expected a loopback Host such as 127.0.0.1; got {host[:80]!r}. Use the address that `up` prints, or "
+                "set GAPSCOPE_PUBLIC_URL if this is the API's."
+            )
         if scope["method"] in SAFE_METHODS:
             return None
         origin = headers.get("origin")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from starlette.types import Message, Receive, Scope, Send
 
 from backend.problems import ForbiddenError
-from backend.security import MediaSigner, is_loopback, ui_origins
+from backend.security import MediaSigner, OriginGuard, is_loopback, ui_origins
 from tests.backend.conftest import UI, Backend
 from worker.contract.settings import Settings
 
@@ -50,6 +52,40 @@ def test_the_ui_and_scripts_are_let_in(backend: Backend, origin: str | None) -> 
     if origin not in (None, "own"):
         assert response.headers["access-control-allow-origin"] == origin
         assert "location" in response.headers["access-control-expose-headers"].lower()
+
+
+def status_behind_a_published_port(method: str, headers: dict[str, str]) -> int:
+    """Returns how the guard answers where the server listens on a container's address, not on loopback."""
+    statuses = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def keep(message: Message) -> None:
+        statuses.append(message.get("status"))
+
+    async def nothing() -> Message:
+        return {"type": "http.request"}
+
+    scope = {
+        "type": "http",
+        "method": method,
+        "path": "/api/v1/runs",
+        "server": ("172.18.0.3", 8000),
+        "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
+    }
+    settings = Settings(home=Path("home"), public_url="http://gpu.lab.example:8000", ui_origin=UI)
+    asyncio.run(OriginGuard(app, settings)(scope, nothing, keep))
+    assert isinstance(statuses[0], int)
+    return statuses[0]
+
+
+def test_a_name_made_to_point_to_a_published_port_reaches_nothing() -> None:
+    rebound = {"Host": "evil.example:8000", "Origin": "http://evil.example:8000", "Sec-Fetch-Site": "same-origin"}
+    assert status_behind_a_published_port("POST", rebound) == 403
+    assert status_behind_a_published_port("GET", {"Host": "evil.example:8000"}) == 403
+    for host in ("127.0.0.1:8000", "localhost:8000", "gpu.lab.example:8000", "backend:8000", "192.0.2.7:8000"):
+        assert status_behind_a_published_port("GET", {"Host": host}) == 200
 
 
 def test_body_over_its_limit_is_refused_with_and_without_its_length(backend: Backend) -> None:
