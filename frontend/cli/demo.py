@@ -24,7 +24,8 @@ from worker.contract.errors import GapscopeError
 from worker.contract.events import RunFinished
 from worker.contract.resources import Run
 
-PRESETS = ("demo-joint", "demo")
+PRESETS = {"demo-joint": "Demo: joint", "demo": "Demo: gmm-adaptive"}
+"""The comparison: each preset with the name of its run."""
 TAG = "demo"
 START_S, STOP_S = 90.0, 15.0
 
@@ -128,7 +129,7 @@ def _compare(client: GapscopeClient, ui_url: str, stack: subprocess.Popen[bytes]
 
 def _launched(client: GapscopeClient, preset: str) -> Run:
     """Returns the demo's run of a preset: the one of an earlier start if there is one, else a new one."""
-    name = f"Demo: {preset}"
+    name = PRESETS[preset]
     for run in client.runs(tag=TAG, limit=100):
         if run.name == name and run.state not in ("failed", "cancelled", "cancelling"):
             click.echo(f"{name}: {run.id}, {run.state} (from an earlier start)")

@@ -18,6 +18,7 @@ STYLE: Final = """<style>
 [data-testid=stMetricValue], [data-testid=stMetricLabel], td, th { font-variant-numeric: tabular-nums; }
 [data-testid=stMetricLabel] p { font-size: 0.86rem; }
 [data-testid=stMetricValue] { line-height: 1.35; }
+[data-testid=stToastContainer] { top: auto; bottom: 1rem; }
 </style>"""
 
 

@@ -13,7 +13,7 @@ VISUAL: Final = "#2E8BC9"
 FUSED: Final = "#12A07B"
 BALANCED: Final = "#8A94A6"
 IMBALANCED: Final = "#C4609E"
-MIXTURE: Final = "#7C8798"
+MIXTURE: Final = "#4F9A94"
 WRONG: Final = "#B9524C"
 RULE: Final = "#8A94A6"
 

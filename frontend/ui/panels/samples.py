@@ -22,9 +22,9 @@ from worker.contract.scores import SampleRow
 PAGE_SIZE: Final = 25
 PIN: Final = "samples_pin"
 SORTS: Final = {
+    "Widest gap": "-abs_gap",
     "Audio leads most": "-gap",
     "Visual leads most": "gap",
-    "Widest gap": "-abs_gap",
     "Most similar": "abs_gap",
     "Dominant group first": "-posterior_imbalanced",
     "Fused least sure of the true class": "p_true_fused",

@@ -62,10 +62,10 @@ class AvDigits(DatasetSpec):
         5.5, ge=0.0, le=50.0, description="Standard deviation of the sound's noise, relative to the tone's."
     )
     visual_noise: float = Field(
-        0.4, ge=0.0, le=5.0, description="Standard deviation of the picture's noise, relative to the ink's."
+        0.25, ge=0.0, le=5.0, description="Standard deviation of the picture's noise, relative to the ink's."
     )
     corrupted_audio: Share = Field(0.05, description="Share of clips whose tone is replaced by noise.")
-    corrupted_visual: Share = Field(0.05, description="Share of clips whose digit is replaced by noise.")
+    corrupted_visual: Share = Field(0.08, description="Share of clips whose digit is replaced by noise.")
     seed: int = Field(0, ge=0, le=2**31 - 1, description="Same seed: same labels, same tensors.")
     preprocess: PreprocessSpec = Field(
         default_factory=lambda: PreprocessSpec(

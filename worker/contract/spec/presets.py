@@ -35,8 +35,8 @@ def _demo(objective: Joint | GmmAdaptive) -> RunSpec:
 
 
 PRESETS: tuple[Preset, ...] = (
-    Preset(id="demo", title="Demo: GMM-guided adaptive loss, one minute on a CPU", spec=_demo(GmmAdaptive())),
-    Preset(id="demo-joint", title="Demo: plain joint training, one minute on a CPU", spec=_demo(Joint())),
+    Preset(id="demo", title="Demo: GMM-guided adaptive loss, a minute on a CPU", spec=_demo(GmmAdaptive())),
+    Preset(id="demo-joint", title="Demo: plain joint training, a minute on a CPU", spec=_demo(Joint())),
 )
 
 
