@@ -84,7 +84,7 @@ class OriginGuard:
     def _refusal(self, scope: Scope, headers: Headers) -> str | None:
         host = headers.get("host", "").lower()
         server = scope.get("server")
-        on_loopback = bool(server) and is_loopback(str(server[0]))
+        on_loopback = server is not None and is_loopback(str(server[0]))
         if not self._is_own(host) and (on_loopback or is_dotted_name(host)):
             return (
                 f"Expected a loopback Host such as 127.0.0.1; got {host[:80]!r}. Use the address that `up` prints, or "
