@@ -10,6 +10,9 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+MAX_DETAIL = 3_000
+"""Characters of a detail; messages of libraries that stand in it know no bound, an event has 16 KiB."""
+
 
 class FieldProblem(BaseModel):
     """What is wrong with one field of a request."""
@@ -54,8 +57,9 @@ class GapscopeError(Exception):
         self.errors = errors
 
     def problem(self) -> Problem:
-        """Returns the error as a problem document."""
-        return Problem(title=self.title, status=self.status, detail=self.detail, code=self.code, errors=self.errors)
+        """Returns the error as a problem document, short enough for an event."""
+        detail = self.detail if len(self.detail) <= MAX_DETAIL else f"{self.detail[:MAX_DETAIL]} ..."
+        return Problem(title=self.title, status=self.status, detail=detail, code=self.code, errors=self.errors)
 
 
 class InvalidRequestError(GapscopeError):

@@ -15,7 +15,7 @@ import pytest
 import redis
 
 from worker.contract import keys
-from worker.contract.errors import CorruptRecordError, LostLeaseError, Problem
+from worker.contract.errors import CorruptRecordError, GapscopeError, LostLeaseError, Problem
 from worker.contract.events import EpochFinished, Event, RunCancelled, RunFailed, RunInterrupted, parse_event
 from worker.contract.journal import EventReader, Journal, close_run, epoch_fields, outcome_of, read_events
 from worker.contract.layout import RunFolder
@@ -231,6 +231,14 @@ def test_an_event_over_the_limit_is_refused_before_it_is_written(folder: RunFold
         journal.append(said("x" * 20_000))
     assert folder.events.read_bytes() == b""
     assert journal.append(said()).seq == 1
+    journal.close()
+
+
+def test_an_error_however_long_fits_into_the_event_that_ends_its_run(folder: RunFolder) -> None:
+    journal = opened(folder)
+    error = GapscopeError("\U0001f600" * 20_000).problem()
+    assert journal.append(RunFailed(error=error)).seq == 1
+    assert error.detail.endswith(" ...")
     journal.close()
 
 
