@@ -139,18 +139,18 @@ def _table(runs: list[Run]) -> list[Run]:
         height=38 * (len(runs) + 1) + 3,
         column_config={
             "open": column.ButtonColumn("", key="runs_open", type="tertiary", width=55),
-            "name": column.TextColumn("Name", width=225),
-            "state": column.TextColumn("State", width=100),
-            "method": column.TextColumn("Method", width=150),
-            "dataset": column.TextColumn("Dataset", width=80),
-            "progress": column.ProgressColumn("Progress", min_value=0, max_value=100, format="%.0f %%", width=95),
-            "epoch": column.TextColumn("Epoch", width=130),
+            "name": column.TextColumn("Name", width=190),
+            "state": column.TextColumn("State", width=95),
+            "method": column.TextColumn("Method", width=165),
+            "dataset": column.TextColumn("Dataset", width=72),
+            "progress": column.ProgressColumn("Progress", min_value=0, max_value=100, format="%.0f %%", width=90),
+            "epoch": column.TextColumn("Epoch", width=125),
             "fused": column.NumberColumn(
-                "Fused", format="%.1f %%", help="Accuracy on validation, newest epoch.", width=68
+                "Fused", format="%.1f %%", help="Accuracy on validation, newest epoch.", width=64
             ),
-            "gap": column.NumberColumn("Mean |gap|", format="%.2f", help=words.GAP_HELP, width=80),
-            "tags": column.ListColumn("Tags", width=65),
-            "created": column.TextColumn("Created", width=95),
+            "gap": column.NumberColumn("Mean |gap|", format="%.2f", help=words.GAP_HELP, width=76),
+            "tags": column.ListColumn("Tags", width=56),
+            "created": column.TextColumn("Created", width=92),
         },
     )
     clicked = st.session_state.get("runs_open")
