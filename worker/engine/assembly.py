@@ -196,13 +196,13 @@ def check_fit(spec: RunSpec, resolved: ResolvedSpec, store: Store) -> None:
     if resolved.device.startswith("cuda") and not torch.cuda.is_available():
         raise TrainingError(
             f"The run is resolved to the device {resolved.device!r}, this worker has none: "
-            "start a worker with a GPU, or clone the run with device cpu.",
+            "start a worker with a GPU, or launch the run anew with device cpu.",
             code="device-missing",
         )
     if store.digest != resolved.store_digest:
         raise TrainingError(
             f"The run was begun on a store with the digest {resolved.store_digest}, the store now has {store.digest}: "
-            "clone the run to train on the new data.",
+            "launch it anew to train on the new data.",
             code="store-changed",
         )
 

@@ -62,6 +62,8 @@ class Training:
             ledger=ledger,
         )
         self._saved_at = time.monotonic()
+        self._started = False
+        """This attempt has told that it began."""
 
     def run(self) -> int:
         """Trains to the end, or until asked to leave, and returns the exit code.
@@ -98,6 +100,7 @@ class Training:
         self._pulse.step()
         trainer = Trainer(parts) if snapshot is None else Trainer.from_snapshot(parts, snapshot)
         self._tell_start(store, parts.resolved.device)
+        self._started = True
         sink = RunSink(self._folder, self._journal, SampleFiles(self._folder, store))
         meter = RunMeter(spec.epochs, 0 if snapshot is None else snapshot.epoch)
         return self._drive(trainer, sink, meter)
@@ -182,7 +185,7 @@ class Training:
         if self._folder.cancel.exists():
             finish_record(self._folder, self._journal.append(RunCancelled(epoch=self._finished())))
             return exits.CANCELLED
-        if self._journal.has("run_started"):
+        if self._started:  # else the next start tells of the interruption before it
             reason = "The worker died." if self._stop.orphaned else "The worker was asked to stop."
             self._journal.append(RunInterrupted(reason=reason, epoch=self._finished()))
         return exits.YIELDED

@@ -178,8 +178,9 @@ def test_a_run_that_suffered_everything_equals_an_undisturbed_one(trained: Any, 
     assert_same_samples(workers, "victim", "undisturbed")
     types = [type(event) for event in read_events(folder.events)]
     assert (types[0], types[-1], types.count(RunStarted)) == (RunStarted, RunFinished, 1)
-    assert types.count(RunInterrupted) == 4, types
-    assert types.count(RunResumed) == 5
+    # An attempt that was killed before it told of its start leaves no trace; each stop that was told has its resume.
+    assert types.count(RunResumed) == types.count(RunInterrupted) + 1, types
+    assert types.count(RunInterrupted) in (3, 4), types
     assert workers.child("victim") is None
     assert record.run_result() == read_events(folder.events, 0, 1_000)[-1].result  # type: ignore[union-attr]
     names = sorted(path.name for path in folder.checkpoints.iterdir())
