@@ -132,7 +132,7 @@ def assemble(spec: RunSpec, resolved: ResolvedSpec, store: Store) -> Assembly:
 
     Raises:
         DatasetError: the data cannot be trained on (one class, a split missing).
-        TrainingError: the combination cannot be trained (batch too large, device or implementation missing).
+        TrainingError: the combination cannot be trained (device or implementation missing, several processes).
     """
     check_data(store)
     check_fit(spec, resolved, store)

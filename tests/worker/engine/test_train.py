@@ -258,9 +258,12 @@ def test_data_that_cannot_be_trained_on_is_refused(bench):
         bench.assembly(bench.MemoryStore({"train": 32, "validation": 8}, num_classes=1))
 
 
+def test_a_batch_larger_than_the_split_is_one_batch_of_all(bench, store):
+    steps = [s for s in Trainer(bench.assembly(store, batch_size=500, epochs=1)).run() if isinstance(s, StepDone)]
+    assert (steps[0].num_steps, steps[0].num_samples) == (1, 65)
+
+
 def test_combinations_that_cannot_be_trained_are_refused(bench, store):
-    with pytest.raises(TrainingError, match="at most 65"):
-        bench.assembly(store, batch_size=66)
     with pytest.raises(TrainingError, match="num_processes"):
         bench.assembly(store, num_processes=2)
     with pytest.raises(TrainingError, match="new data"):
