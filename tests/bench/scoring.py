@@ -9,11 +9,13 @@ from typing import Any
 
 import av
 import numpy as np
+import torch
 
 from tests.bench.figure import Figure
 from tests.bench.running import running_stack
 from tests.stack.driving import Api
 from worker.engine.infer import Scorer
+from worker.engine.resolve import num_cores
 from worker.media.decode import decode_clip
 from worker.runtime.score import checkpoint_of
 
@@ -29,6 +31,7 @@ def measure() -> list[Figure]:
         api.wait_for_state(run, {"finished"}, timeout_s=120)
         clip = write_clip(stack.home / "clip.mp4")
         scorer = Scorer.load(checkpoint_of(stack.home / "runs" / run / "checkpoints"))
+        torch.set_num_threads(max(1, num_cores() // 2))  # as the worker
         first = _score(api, run, clip)
         ours, by_hand, whole = [], [], []
         for _ in range(REPEATS):
