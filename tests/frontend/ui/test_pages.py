@@ -195,7 +195,7 @@ def test_samples_are_asked_for_as_filtered(api: RecordedApi, open_page: Open) ->
     app.selectbox(key="samples_audio_correct").select("Wrong").run()
     asked = [filters for name, filters in api.asked if name == "sample_rows"][-1]
     assert (asked["min_gap"], asked["max_gap"], asked["label"], asked["audio_correct"]) == (-0.9, -0.5, "cat", False)
-    assert (asked["epoch"], asked["split"], asked["sort"]) == (4, "validation", "-gap")
+    assert (asked["epoch"], asked["split"], asked["sort"]) == (4, "validation", "-abs_gap")
     said = texts(app)
     assert "clip-2" in said
     assert "Visual leads: audio gives the true class “cat” 20.0 %, visual 90.0 %; gap -0.70." in said

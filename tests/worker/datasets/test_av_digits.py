@@ -41,7 +41,8 @@ def test_classes_are_even_in_every_split_and_small_ones_hold_all_classes() -> No
 
 
 def test_the_truth_of_corruption_is_recorded_in_exact_shares() -> None:
-    listing = AvDigitsDataset(SPEC).list(Path("clips"))
+    spec = SPEC.model_copy(update={"corrupted_audio": 0.1, "corrupted_visual": 0.1})
+    listing = AvDigitsDataset(spec).list(Path("clips"))
     counts = Counter((entry.split, entry.notes["corrupted"]) for entry in listing.entries)
     assert counts["train", "audio"] == counts["train", "visual"] == 10
     assert counts["test", "audio"] == 4
