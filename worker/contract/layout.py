@@ -87,15 +87,40 @@ def sync_folder(folder: Path) -> None:
 
 
 @dataclass(frozen=True)
-class RunFolder:
-    """The record of a run."""
+class JobFolder:
+    """What the folders of runs and datasets have alike: a job that a child process works on."""
 
     path: Path
 
     @property
     def spec(self) -> Path:
-        """{format, id, created_at, spec}, written before the run's 202."""
+        """{format, id, created_at, spec}, written before the job's 202."""
         return self.path / "spec.json"
+
+    @property
+    def log(self) -> Path:
+        """Standard output and error of the job's processes."""
+        return self.path / "log.txt"
+
+    @property
+    def lock(self) -> Path:
+        """The lock file that the writing child holds (flock) for life; names it as {pid, start_time, host, token}."""
+        return self.path / "lock"
+
+    @property
+    def cancel(self) -> Path:
+        """Exists when someone asked to cancel; written before the 202."""
+        return self.path / "cancel.json"
+
+    @property
+    def outcome(self) -> Path:
+        """{format, state, error?}: the final state, written before the ledger learns it."""
+        return self.path / "outcome.json"
+
+
+@dataclass(frozen=True)
+class RunFolder(JobFolder):
+    """The record of a run."""
 
     @property
     def resolved_spec(self) -> Path:
@@ -131,37 +156,10 @@ class RunFolder:
         """Folder of the checkpoints."""
         return self.path / "checkpoints"
 
-    @property
-    def log(self) -> Path:
-        """Standard output and error of the run's processes."""
-        return self.path / "log.txt"
-
-    @property
-    def lock(self) -> Path:
-        """The lock file that the writing child holds (flock) for life; names it as {pid, start_time, host, token}."""
-        return self.path / "lock"
-
-    @property
-    def cancel(self) -> Path:
-        """Exists when someone asked to cancel; written before the 202."""
-        return self.path / "cancel.json"
-
-    @property
-    def outcome(self) -> Path:
-        """{format, state, error?}: the final state, written before the ledger learns it."""
-        return self.path / "outcome.json"
-
 
 @dataclass(frozen=True)
-class DatasetFolder:
+class DatasetFolder(JobFolder):
     """A registered dataset."""
-
-    path: Path
-
-    @property
-    def spec(self) -> Path:
-        """{format, id, created_at, spec}, written before the dataset's 202."""
-        return self.path / "spec.json"
 
     @property
     def clips(self) -> Path:
@@ -172,26 +170,6 @@ class DatasetFolder:
     def store(self) -> Path:
         """The prepared store (see worker.datasets.store)."""
         return self.path / "store"
-
-    @property
-    def log(self) -> Path:
-        """Standard output and error of the preparation."""
-        return self.path / "log.txt"
-
-    @property
-    def lock(self) -> Path:
-        """The lock file that the preparing child holds (flock) for life."""
-        return self.path / "lock"
-
-    @property
-    def outcome(self) -> Path:
-        """{format, state, error?}: the final state, written before the ledger learns it."""
-        return self.path / "outcome.json"
-
-    @property
-    def cancel(self) -> Path:
-        """Exists when someone asked to cancel."""
-        return self.path / "cancel.json"
 
 
 @dataclass(frozen=True)

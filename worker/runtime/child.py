@@ -7,7 +7,6 @@ supervisor tells the ledger. This module must not know Celery.
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import time
 
@@ -20,7 +19,7 @@ from worker.contract.layout import Home, write_atomically
 from worker.contract.ledger import Ledger
 from worker.contract.lock import FolderBusyError
 from worker.contract.resources import ResolvedSpec
-from worker.contract.settings import Settings, load_settings
+from worker.contract.settings import Settings
 from worker.contract.spec import RunSpec
 from worker.datasets.store import PreparedStore
 from worker.engine import checkpoint
@@ -30,6 +29,7 @@ from worker.engine.steps import EpochDone, PhaseChanged, RunDone, StepDone, Trai
 from worker.engine.train import Trainer
 from worker.runtime import exits
 from worker.runtime.arguments import ChildArguments
+from worker.runtime.attempt import run_attempt
 from worker.runtime.lifetime import StopRequest, exit_at_once
 from worker.runtime.progress import RunMeter, Teller
 from worker.runtime.pulse import PulseWriter
@@ -220,28 +220,5 @@ def worth_another_try(error: BaseException) -> bool:
     )
 
 
-def main(argv: list[str]) -> int:
-    """Runs the child and returns its exit code."""
-    arguments = ChildArguments.parse(argv)
-    settings = load_settings()
-    stop = StopRequest.install(arguments.parent, settings.cancel_grace_s)
-    pulse = PulseWriter(arguments.pulse_fd)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    log.info("run %s, attempt %d, process %d", arguments.job_id, arguments.attempt, os.getpid())
-    try:
-        return Training(arguments, settings, stop, pulse).run()
-    except LostLeaseError as error:
-        log.error("%s", error.detail)
-        return exits.LOST
-    except FolderBusyError as error:
-        log.error("%s", error.detail)
-        pulse.reason(error.detail)
-        return exits.BUSY
-    except Exception as error:
-        log.exception("this attempt ends; the run is tried again")
-        pulse.reason(f"{type(error).__name__}: {error}")
-        return exits.AGAIN
-
-
 if __name__ == "__main__":
-    exit_at_once(main(sys.argv[1:]))
+    exit_at_once(run_attempt(sys.argv[1:], "run", log, Training))

@@ -13,13 +13,14 @@ import sys
 from worker.contract.errors import GapscopeError, LostLeaseError
 from worker.contract.layout import DatasetFolder, Home
 from worker.contract.ledger import Ledger
-from worker.contract.lock import FolderBusyError, FolderLock
+from worker.contract.lock import FolderLock
 from worker.contract.record import Outcome
 from worker.contract.resources import PrepareProgress
-from worker.contract.settings import Settings, load_settings
+from worker.contract.settings import Settings
 from worker.datasets.prepare import PreparationStopped, prepare
 from worker.runtime import exits
 from worker.runtime.arguments import ChildArguments
+from worker.runtime.attempt import run_attempt
 from worker.runtime.lifetime import StopRequest, exit_at_once
 from worker.runtime.progress import Teller
 from worker.runtime.pulse import PulseWriter
@@ -77,28 +78,5 @@ class Preparation:
         return self._stop.asked
 
 
-def main(argv: list[str]) -> int:
-    """Runs the child and returns its exit code."""
-    arguments = ChildArguments.parse(argv)
-    settings = load_settings()
-    stop = StopRequest.install(arguments.parent, settings.cancel_grace_s)
-    pulse = PulseWriter(arguments.pulse_fd)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    log.info("dataset %s, attempt %d, process %d", arguments.job_id, arguments.attempt, os.getpid())
-    try:
-        return Preparation(arguments, settings, stop, pulse).run()
-    except LostLeaseError as error:
-        log.error("%s", error.detail)
-        return exits.LOST
-    except FolderBusyError as error:
-        log.error("%s", error.detail)
-        pulse.reason(error.detail)
-        return exits.BUSY
-    except Exception as error:
-        log.exception("this attempt ends; the preparation is tried again")
-        pulse.reason(f"{type(error).__name__}: {error}")
-        return exits.AGAIN
-
-
 if __name__ == "__main__":
-    exit_at_once(main(sys.argv[1:]))
+    exit_at_once(run_attempt(sys.argv[1:], "dataset", log, Preparation))
