@@ -6,9 +6,10 @@ BIN    := $(VENV)/bin
 HOME_DIR ?= home
 API_PORT ?= 8000
 UI_PORT  ?= 8501
+TEST_PROCESSES ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test lint types bench browser clean
+.PHONY: help install demo up test lint types faults fuzz fuzz-api load soak audit bench screenshots browser clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -22,7 +23,7 @@ up: $(VENV)/.installed ## Start everything; Ctrl-C stops all
 	$(BIN)/gapscope up --home $(HOME_DIR) --api-port $(API_PORT) --ui-port $(UI_PORT)
 
 test: $(VENV)/.installed-dev browser ## Run all tests (real server, real API, real browser)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -r fER --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.installed-dev ## Check style and the rules who may import whom
 	$(BIN)/ruff check .
@@ -32,8 +33,32 @@ lint: $(VENV)/.installed-dev ## Check style and the rules who may import whom
 types: $(VENV)/.installed-dev ## Check types
 	$(BIN)/mypy
 
+faults: $(VENV)/.installed-dev ## Full disks, power losses, stepping clocks, a million events and a hundred runs under kills (over an hour)
+	$(BIN)/python -m pytest tests/faults/long_*.py
+	$(BIN)/python -m tests.faults.journal_kills
+	$(BIN)/python -m tests.faults.random_kills
+
+fuzz: $(VENV)/.installed-dev ## Decode ten thousand broken clips (about five minutes)
+	$(BIN)/python -m tests.faults.fuzz
+
+fuzz-api: $(VENV)/.installed-dev ## Send a hundred thousand odd requests to the API (about half an hour)
+	$(BIN)/python -m tests.faults.fuzz_api
+
+load: $(VENV)/.installed-dev ## Fifty clients at once while a run trains (about two minutes)
+	$(BIN)/python -m tests.load.clients
+
+soak: $(VENV)/.installed-dev browser ## Half an hour of runs, browsers and uploads: nothing may grow
+	$(BIN)/python -m tests.load.soak --minutes 30
+
+audit: $(VENV)/.installed-dev ## Ask for known vulnerabilities of what is installed (needs the internet), and for unlisted licences
+	$(BIN)/pip-audit --strict --skip-editable --progress-spinner off
+	$(BIN)/python -m tests.licences && git diff --exit-code docs/licences.md
+
 bench: $(VENV)/.installed-dev ## Measure; writes the figures of docs/benchmarks.md to artifacts/
 	$(BIN)/python -m tests.bench
+
+screenshots: $(VENV)/.installed-dev browser ## Pictures of every page of a running Gapscope, in artifacts/pages
+	$(BIN)/python -m tests.bench.screenshots --ui http://127.0.0.1:$(UI_PORT) --api http://127.0.0.1:$(API_PORT)
 
 browser: # Chromium for the browser tests, where this machine lets us install it; the tests say so where it does not
 	@if command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null; then :; \

@@ -7,18 +7,18 @@ least one half; `similar` is every other one. Samples without a posterior are co
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from backend.tables import Tables
+from backend.tables import Source, Tables, Where
 from worker.contract.events import ByModality
 
 Modality = Literal["fused", "audio", "visual"]
 Group = Literal["similar", "audio_dominant", "visual_dominant", "unknown"]
 GROUPS: tuple[Group, ...] = ("similar", "audio_dominant", "visual_dominant", "unknown")
 
-_GROUP = """CASE WHEN posterior_imbalanced IS NULL OR gap IS NULL THEN 'unknown'
+GROUP_SQL = """CASE WHEN posterior_imbalanced IS NULL OR gap IS NULL THEN 'unknown'
 WHEN posterior_imbalanced < 0.5 THEN 'similar' WHEN gap > 0 THEN 'audio_dominant' ELSE 'visual_dominant' END"""
 
 
@@ -66,7 +66,7 @@ class CorrectnessTable(BaseModel):
     """Right or wrong by fused, audio and visual prediction: at most 2 x 2 x 2 cells, empty ones left out."""
 
     epoch: int
-    split: str
+    split: str | None = Field(description="Null: of all splits.")
     num_samples: int
     cells: list[CubeCell]
 
@@ -124,11 +124,12 @@ def confusion(tables: Tables, table: Path, epoch: int, split: str, modality: Mod
     return Confusion(epoch=epoch, split=split, modality=modality, classes=classes, counts=counts, num_samples=total)
 
 
-def correctness_table(tables: Tables, table: Path, epoch: int, split: str) -> CorrectnessTable:
-    """Returns the samples by right and wrong of the three predictions."""
-    sql = """SELECT fused_correct, audio_correct, visual_correct, count(*) AS num_samples, avg(gap::DOUBLE) AS mean_gap
-        FROM read_parquet(?) WHERE split = ? GROUP BY ALL ORDER BY ALL DESC"""
-    cells = [CubeCell(**row) for row in tables.rows(sql, (str(table), split))]
+def correctness_table(tables: Tables, source: Source, where: Where, epoch: int, split: str | None) -> CorrectnessTable:
+    """Returns the samples that pass a condition by right and wrong of the three predictions."""
+    sql = f"""SELECT fused_correct, audio_correct, visual_correct, count(*) AS num_samples,
+        avg(gap::DOUBLE) AS mean_gap FROM {source.sql} WHERE {where.sql} GROUP BY ALL ORDER BY ALL DESC"""
+    rows = tables.rows(sql, (*source.parameters, *where.parameters), source.beside)
+    cells = [CubeCell(**row) for row in rows]
     return CorrectnessTable(epoch=epoch, split=split, num_samples=sum(cell.num_samples for cell in cells), cells=cells)
 
 
@@ -141,8 +142,8 @@ def flow(tables: Tables, before: tuple[int, Path], after: tuple[int, Path], spli
         after: epoch and its table.
         split: the split whose samples are followed.
     """
-    sql = f"""WITH source AS (SELECT sample_id, {_GROUP} AS kind FROM read_parquet(?) WHERE split = ?),
-        target AS (SELECT sample_id, {_GROUP} AS kind FROM read_parquet(?) WHERE split = ?)
+    sql = f"""WITH source AS (SELECT sample_id, {GROUP_SQL} AS kind FROM read_parquet(?) WHERE split = ?),
+        target AS (SELECT sample_id, {GROUP_SQL} AS kind FROM read_parquet(?) WHERE split = ?)
         SELECT source.kind AS source, target.kind AS target, count(*) AS num_samples
         FROM source JOIN target USING (sample_id) GROUP BY ALL ORDER BY ALL"""
     rows = tables.rows(sql, (str(before[1]), split, str(after[1]), split))
@@ -155,24 +156,3 @@ def flow(tables: Tables, before: tuple[int, Path], after: tuple[int, Path], spli
         groups=[group for group in GROUPS if any(group in (link.source, link.target) for link in links)],
         links=links,
     )
-
-
-def paired(tables: Tables, first: Path, second: Path, split: str) -> dict[str, Any]:
-    """Returns how two runs' fused predictions agree on the samples that both have, as counts."""
-    sql = """SELECT count(*) AS num_samples, count(*) FILTER (a.fused_correct AND b.fused_correct) AS both_right,
-        count(*) FILTER (a.fused_correct AND NOT b.fused_correct) AS only_first_right,
-        count(*) FILTER (NOT a.fused_correct AND b.fused_correct) AS only_second_right,
-        count(*) FILTER (NOT a.fused_correct AND NOT b.fused_correct) AS both_wrong
-        FROM (SELECT sample_id, label, fused_correct FROM read_parquet(?) WHERE split = ?) a
-        JOIN (SELECT sample_id, label, fused_correct FROM read_parquet(?) WHERE split = ?) b USING (sample_id, label)"""
-    return tables.rows(sql, (str(first), split, str(second), split))[0]
-
-
-def moved_samples(tables: Tables, first: Path, second: Path, split: str, limit: int) -> list[dict[str, Any]]:
-    """Returns the samples that belong to different groups in two runs, widest change of gap first."""
-    side = f"SELECT sample_id, label, gap, {_GROUP} AS kind FROM read_parquet(?) WHERE split = ?"
-    sql = f"""SELECT a.sample_id, a.label, a.kind AS first_group, b.kind AS second_group, a.gap AS first_gap,
-        b.gap AS second_gap FROM ({side}) a JOIN ({side}) b USING (sample_id)
-        WHERE a.kind <> b.kind AND a.kind <> 'unknown' AND b.kind <> 'unknown'
-        ORDER BY abs(a.gap - b.gap) DESC, a.sample_id LIMIT {limit:d}"""
-    return tables.rows(sql, (str(first), split, str(second), split))

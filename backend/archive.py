@@ -6,14 +6,17 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from backend.disk import folder_bytes
-from worker.contract.errors import CorruptRecordError, NotFoundError
+from backend.disk import folder_bytes, freeable_bytes
+from backend.retention import Freed, Item, Retention, surplus
+from worker.contract.errors import CorruptRecordError, GoneError, NotFoundError
 from worker.contract.layout import Home, RunFolder, sync_folder
+from worker.contract.sample_tables import table_epochs
 
 LOG_BLOCK = 64 * 1024
 MAX_LOG_BYTES = 4 * 1024 * 1024
@@ -42,6 +45,7 @@ class Archive:
 
     def __init__(self, home: Home) -> None:
         self._home = home
+        self._trashed: dict[str, int] = {}
 
     def table(self, run_id: str, epoch: int | None, newest: int) -> tuple[int, Path]:
         """Returns an epoch and its sample table.
@@ -53,9 +57,17 @@ class Archive:
 
         Raises:
             NotFoundError: code `epoch-not-found`, when the run has no such table.
+            GoneError: code `epoch-thinned`, when it had one, removed since to save space; names those that are kept.
         """
         wanted = newest if epoch is None else epoch
-        path = self._home.run(run_id).sample_table(max(wanted, 0))
+        folder = self._home.run(run_id)
+        path = folder.sample_table(max(wanted, 0))
+        if 1 <= wanted < newest and not path.exists() and (kept := table_epochs(folder)):
+            raise GoneError(
+                f"The table of epoch {wanted} of run {run_id} was thinned out (GAPSCOPE_MAX_SAMPLES_BYTES). Kept are "
+                f"the epochs {ranges(kept)}. Trajectories hold every epoch.",
+                code="epoch-thinned",
+            )
         if not 1 <= wanted <= newest or not path.exists():
             have = f"It has finished {newest}." if newest else "It has finished none yet."
             raise NotFoundError(f"Run {run_id} has no table of epoch {wanted}. {have}", code="epoch-not-found")
@@ -98,6 +110,9 @@ class Archive:
 
     def purge(self, folder: Path) -> None:
         """Deletes a folder for good: out of sight by one rename, then file by file."""
+        self._delete_for_good(folder)
+
+    def _delete_for_good(self, folder: Path) -> None:
         target = self._home.trash / f"{folder.name}.purged.{time.time_ns() // 1_000_000}"
         try:
             folder.rename(target)
@@ -105,20 +120,29 @@ class Archive:
             return
         shutil.rmtree(target, ignore_errors=True)
 
-    def empty_trash(self, older_than_s: float) -> int:
-        """Deletes what lies in the trash for longer than this, and purges that a crash cut short; returns how many."""
-        limit_ms = (time.time() - older_than_s) * 1_000
-        emptied = 0
+    def empty_trash(self, retention: Retention) -> Freed:
+        """Deletes what lies in the trash for too long or takes too much, and purges that a crash cut short."""
+        freed, items = Freed(), []
         for folder in list(self._home.trash.iterdir()) if self._home.trash.exists() else []:
-            stamp = folder.name.rpartition(".")[2]
-            if ".purged." in folder.name or not stamp.isdigit() or int(stamp) <= limit_ms:
+            if ".purged." in folder.name:
+                freed += Freed(0, freeable_bytes(folder))
                 shutil.rmtree(folder, ignore_errors=True)
-                emptied += 1
-        return emptied
+                continue
+            stamp = folder.name.rpartition(".")[2]
+            age_s = time.time() - int(stamp) / 1_000 if stamp.isdigit() else float("inf")
+            items.append(Item(folder.name, age_s, 0 if retention.max_bytes is None else freeable_bytes(folder)))
+        for item in surplus(items, retention):
+            folder = self._home.trash / item.key
+            freed += Freed(1, freeable_bytes(folder))
+            self._delete_for_good(folder)
+        return freed
 
     def trash_bytes(self) -> int:
         """Returns what emptying the trash would free."""
-        return folder_bytes(self._home.trash)
+        # What lies there does not change: it is counted once.
+        there = [path for path in self._home.trash.iterdir() if path.is_dir()] if self._home.trash.exists() else []
+        self._trashed = {path.name: self._trashed.get(path.name) or folder_bytes(path) for path in there}
+        return sum(self._trashed.values())
 
 
 def _strided(path: Path, index: int, num_samples: int, epochs: int) -> list[float | None]:
@@ -148,6 +172,18 @@ def _tail(path: Path, lines: int) -> str:
             tail = file.read(step) + tail
     kept = tail[-MAX_LOG_BYTES:].splitlines(keepends=True)[-lines:]
     return b"".join(kept).decode("utf-8", "replace")
+
+
+def ranges(numbers: Sequence[int], most: int = 40) -> str:
+    """Returns ascending numbers as text, runs of neighbours as `first-last`; at most so many parts, the newest."""
+    parts: list[list[int]] = []
+    for number in numbers:
+        if parts and number == parts[-1][-1] + 1:
+            parts[-1] = [parts[-1][0], number]
+        else:
+            parts.append([number, number])
+    shown = [str(first) if first == last else f"{first}-{last}" for first, last in parts]
+    return ", ".join([*(["..."] if len(shown) > most else []), *shown[-most:]])
 
 
 def resolved_spec(folder: RunFolder) -> dict[str, Any] | None:

@@ -1,28 +1,25 @@
-"""Several runs side by side: curves, the settings that differ, spread over seeds, paired comparison."""
+"""Several runs side by side: curves, one epoch of each, the settings that differ, spread over seeds."""
 
 from __future__ import annotations
 
-import math
 import statistics
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+import threading
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, Field
 
-from backend.analysis import moved_samples, paired
-from backend.tables import Tables
-from worker.contract.events import ByModality, EpochFinished, Stage
+from backend.samples import Split
+from worker.contract.events import ByModality, EpochFinished, SplitReport, Stage
 from worker.contract.resources import Run
 
-MAX_MOVED = 100
-EXACT_UP_TO = 1_000
-"""Discordant pairs up to which McNemar's test is the exact binomial one."""
+MAX_CURVE_POINTS = 200
+CACHED_CURVES = 256
 
 
 class CurvePoint(BaseModel):
-    """One epoch of one run, on the validation split."""
+    """One epoch of one run, on the compared split; null where that split was not evaluated."""
 
     epoch: int
     stage: Stage
@@ -35,65 +32,86 @@ class ComparedRun(BaseModel):
     """A run as one side of a comparison."""
 
     run: Run
-    curve: list[CurvePoint]
+    curve: list[CurvePoint] = Field(description="At most 200 epochs, evenly spread, with the first and the newest.")
+    at: SplitReport | None = Field(description="The split at the compared epoch; null where the run has none of it.")
 
 
 class Spread(BaseModel):
-    """Final validation accuracy of runs that differ only in their seed."""
+    """Accuracy at the compared epoch of runs that differ only in their seed."""
 
     runs: list[str]
     seeds: list[int]
+    num_runs: int = Field(description="Runs that have the compared epoch: n of mean and standard deviation.")
     mean: ByModality
     standard_deviation: ByModality = Field(description="Sample standard deviation; null for a single run.")
 
 
-class MovedSample(BaseModel):
-    """A sample that belongs to different groups in two runs."""
-
-    sample_id: str
-    label: str
-    first_group: str
-    second_group: str
-    first_gap: float
-    second_gap: float
-
-
-class PairedTest(BaseModel):
-    """McNemar's test of two runs' fused predictions on the samples that both have."""
-
-    first: str
-    second: str
-    split: str
-    num_samples: int
-    both_right: int
-    only_first_right: int
-    only_second_right: int
-    both_wrong: int
-    p_value: float
-    moved: list[MovedSample] = Field(description="Widest change of gap first, at most 100.")
-
-
 class Comparison(BaseModel):
-    """Several runs side by side."""
+    """Several runs side by side, at the same epoch of each."""
 
+    split: Split
+    epoch: int | None = Field(description="The compared epoch; null where no run has finished one.")
+    newest_shared: int | None = Field(description="The last epoch that all runs with finished epochs have.")
+    newest: int | None = Field(description="The last epoch that any of the runs has.")
     runs: list[ComparedRun]
+    missing: list[str] = Field(description="Ids that no run has, such as those of deleted runs.")
     differing: dict[str, dict[str, Any]] = Field(description="Dotted setting -> run -> value, where they differ.")
     spreads: list[Spread]
-    paired: list[PairedTest] = Field(description="The first run against each other one.")
 
 
-def curve(events: Sequence[EpochFinished]) -> list[CurvePoint]:
-    """Returns a run's validation curve."""
+def report_of(event: EpochFinished, split: Split) -> SplitReport | None:
+    """Returns a split's report of an epoch; None where it was not evaluated."""
+    return event.test if split == "test" else event.train if split == "train" else event.validation
+
+
+def curve(events: Sequence[EpochFinished], split: Split) -> list[CurvePoint]:
+    """Returns a run's curve on a split, thinned."""
+    step = -(-len(events) // MAX_CURVE_POINTS) or 1
+    kept = list(events[::step])
+    if events and kept[-1] is not events[-1]:
+        kept[-1:] = [events[-1]] if len(kept) == MAX_CURVE_POINTS else [kept[-1], events[-1]]
     return [
         CurvePoint(
             epoch=event.epoch,
             stage=event.stage,
-            accuracy=event.validation.accuracy,
-            mean_gap=event.validation.mean_gap,
-            mean_abs_gap=event.validation.mean_abs_gap,
+            accuracy=report.accuracy,
+            mean_gap=report.mean_gap,
+            mean_abs_gap=report.mean_abs_gap,
         )
-        for event in events
+        for event in kept
+        if (report := report_of(event, split)) is not None
     ]
+
+
+class Curves:
+    """Curves of runs, kept in memory until their run finishes another epoch: parsing all events takes long."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[str, int, Split], list[CurvePoint]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def of(
+        self, run_id: str, newest: int, split: Split, read: Callable[[str], list[EpochFinished]]
+    ) -> list[CurvePoint]:
+        """Returns a run's curve.
+
+        Args:
+            run_id: the run.
+            newest: its finished epochs; another number, another curve.
+            split: which split.
+            read: returns all epochs of a run.
+        """
+        key = (run_id, newest, split)
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        made = curve(read(run_id), split)
+        with self._lock:
+            self._kept[key] = made
+            while len(self._kept) > CACHED_CURVES:
+                self._kept.popitem(last=False)
+        return made
 
 
 def flat(value: Any, prefix: str = "") -> dict[str, Any]:
@@ -115,70 +133,25 @@ def differing_settings(specs: Mapping[str, dict[str, Any]]) -> dict[str, dict[st
 
 
 def spreads(runs: Sequence[ComparedRun]) -> list[Spread]:
-    """Returns mean and spread of the last accuracies of runs that differ only in their seed."""
+    """Returns mean and spread of the accuracies at the compared epoch, for runs that differ only in their seed."""
     groups: dict[str, list[ComparedRun]] = defaultdict(list)
     for compared in runs:
-        if compared.curve:
-            spec = compared.run.spec
-            groups[spec.digest(exclude=frozenset({"seed", "name", "tags"}))].append(compared)
+        groups[compared.run.spec.digest(exclude=frozenset({"seed", "name", "tags"}))].append(compared)
     return [_spread(group) for group in groups.values()]
 
 
 def _spread(group: list[ComparedRun]) -> Spread:
     means: dict[str, float | None] = {}
     deviations: dict[str, float | None] = {}
+    reports = [compared.at for compared in group if compared.at is not None]
     for name in ("fused", "audio", "visual"):
-        values = [getattr(compared.curve[-1].accuracy, name) for compared in group]
-        present = [value for value in values if value is not None]
+        present = [value for report in reports if (value := getattr(report.accuracy, name)) is not None]
         means[name] = statistics.fmean(present) if present else None
         deviations[name] = statistics.stdev(present) if len(present) > 1 else None
     return Spread(
         runs=[compared.run.id for compared in group],
         seeds=[compared.run.spec.seed for compared in group],
+        num_runs=len(reports),
         mean=ByModality(**means),
         standard_deviation=ByModality(**deviations),
-    )
-
-
-def mcnemar(only_first: int, only_second: int) -> float:
-    """Returns the two-sided p-value that both runs are right equally often.
-
-    Exact (binomial) for few discordant pairs, else chi-squared with Edwards' continuity correction.
-
-    Args:
-        only_first: samples that only the first has right.
-        only_second: samples that only the second has right.
-
-    Source: McNemar 1947; Edwards 1948.
-    """
-    discordant = only_first + only_second
-    if discordant == 0:
-        return 1.0
-    if discordant <= EXACT_UP_TO:
-        tail = sum(math.comb(discordant, k) for k in range(min(only_first, only_second) + 1))
-        return min(1.0, float(2 * tail / 2**discordant))
-    statistic = max(0, abs(only_first - only_second) - 1) ** 2 / discordant
-    return math.erfc(math.sqrt(statistic / 2))
-
-
-def paired_test(tables: Tables, first: tuple[str, Path], second: tuple[str, Path], split: str) -> PairedTest | None:
-    """Returns the paired comparison of two runs, or None when they share no samples.
-
-    Args:
-        tables: what reads.
-        first: a run's id and its newest table.
-        second: another run's.
-        split: where both are compared.
-    """
-    counts = paired(tables, first[1], second[1], split)
-    if not counts["num_samples"]:
-        return None
-    moved = moved_samples(tables, first[1], second[1], split, MAX_MOVED)
-    return PairedTest(
-        first=first[0],
-        second=second[0],
-        split=split,
-        p_value=mcnemar(counts["only_first_right"], counts["only_second_right"]),
-        moved=[MovedSample(**row) for row in moved],
-        **counts,
     )

@@ -5,10 +5,15 @@ The sentences say what was counted and never why: causes need a baseline that th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from pydantic import BaseModel, Field
 
 from backend.analysis import ClassTable
+from backend.quality import SIGNIFICANCE, FaultCount, fisher_exact
 from worker.contract.events import EpochFinished, Probes, SplitReport
+from worker.contract.resources import DatasetQuality
 
 MIN_CLASS = 5
 """A class with fewer clips than this is not singled out."""
@@ -25,6 +30,20 @@ class Finding(BaseModel):
     split: str
     numerator: float
     denominator: float
+    other_numerator: int | None = Field(None, description="Of the clips that it is compared with, where it is.")
+    other_denominator: int | None = None
+    p_value: float | None = Field(None, description="Of the comparison; such findings are given only below a bound.")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known beside the epoch's report."""
+
+    probes: Probes | None = None
+    """Accuracies of probes on the frozen features, where the run has ended."""
+    faults: Sequence[FaultCount] = ()
+    """Clips with a fault in the dominant groups and outside of them."""
+    quality: DatasetQuality | None = None
 
 
 class Diagnosis(BaseModel):
@@ -36,7 +55,7 @@ class Diagnosis(BaseModel):
 
 
 def diagnose(
-    event: EpochFinished, report: SplitReport, split: str, classes: ClassTable, probes: Probes | None
+    event: EpochFinished, report: SplitReport, split: str, classes: ClassTable, evidence: Evidence
 ) -> Diagnosis:
     """Returns the findings of one epoch.
 
@@ -45,12 +64,14 @@ def diagnose(
         report: the report of the split in question.
         split: its name.
         classes: accuracy and gaps by class in that split.
-        probes: accuracies of probes on the frozen features, where the run has ended.
+        evidence: what is known besides.
     """
     findings = [
         *_dominance(report, split),
         *_accuracies(report, split),
-        *_probes(report, split, probes),
+        *_probes(report, split, evidence.probes),
+        *_faults(evidence.faults, split),
+        *_same_content(evidence.quality, split),
         *_validity(report, split),
         *_widest_class(classes, split),
         *_train_against(event, report, split),
@@ -89,6 +110,8 @@ def _dominance(report: SplitReport, split: str) -> list[Finding]:
 def _accuracies(report: SplitReport, split: str) -> list[Finding]:
     total, findings = report.num_samples, []
     shares = {name: getattr(report.accuracy, name) for name in _NAMES}
+    if report.unimodal_source == "solo":
+        shares["fused"] = None  # it is the one modality's own prediction
     for name, share in shares.items():
         if share is not None and total:
             right = round(share * total)
@@ -124,6 +147,48 @@ def _probes(report: SplitReport, split: str, probes: Probes | None) -> list[Find
             )
             findings.append(Finding(code=f"probe-{name}", text=text, split=split, numerator=right, denominator=total))
     return findings
+
+
+def _faults(counts: Sequence[FaultCount], split: str) -> list[Finding]:
+    """Returns the faults that a dominant group has more often than the other clips, by more than chance would."""
+    findings, bound = [], SIGNIFICANCE / max(1, len(counts))
+    for count in counts:
+        p_value = fisher_exact(count.num_faulty, count.num_clips, count.other_faulty, count.other_clips)
+        if p_value >= bound:
+            continue
+        text = (
+            f"{count.num_faulty:,} of {count.num_clips:,} {count.modality}-dominant {_SPLITS.get(split, split)} clips "
+            f"({_percent(count.num_faulty, count.num_clips)}) {count.flag.words}, against {count.other_faulty:,} of "
+            f"{count.other_clips:,} of the others ({_percent(count.other_faulty, count.other_clips)}): Fisher's exact "
+            f"test, one-sided, p = {p_value:.1g}, below {bound:.2g} ({SIGNIFICANCE:g} over {len(counts)} comparisons)."
+        )
+        findings.append(
+            Finding(
+                code=f"{count.flag.name}-{count.modality}-dominant",
+                text=text,
+                split=split,
+                numerator=count.num_faulty,
+                denominator=count.num_clips,
+                other_numerator=count.other_faulty,
+                other_denominator=count.other_clips,
+                p_value=p_value,
+            )
+        )
+    return sorted(findings, key=lambda finding: finding.p_value or 0.0)
+
+
+def _same_content(quality: DatasetQuality | None, split: str) -> list[Finding]:
+    return [
+        Finding(
+            code=f"same-content-{leak.other_split}",
+            text=leak.text,
+            split=split,
+            numerator=leak.num_clips,
+            denominator=leak.num_clips_of_split,
+        )
+        for leak in (quality.leaks if quality else ())
+        if leak.split == split
+    ]
 
 
 def _validity(report: SplitReport, split: str) -> list[Finding]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from stat import S_ISREG
 
 from worker.contract.errors import InsufficientStorageError
 from worker.contract.settings import MIB, Settings
@@ -29,10 +30,13 @@ def require_space(settings: Settings) -> None:
         )
 
 
+def needed_free_bytes(settings: Settings) -> int:
+    """Returns the free space below which new work is refused."""
+    return settings.reserved_bytes(shutil.disk_usage(settings.home).total)
+
+
 def _missing_bytes(settings: Settings) -> int:
-    usage = shutil.disk_usage(settings.home)
-    needed = max(settings.min_free_bytes, int(settings.min_free_share * usage.total))
-    return needed - usage.free
+    return needed_free_bytes(settings) - shutil.disk_usage(settings.home).free
 
 
 def folder_bytes(folder: Path) -> int:
@@ -44,6 +48,19 @@ def folder_bytes(folder: Path) -> int:
                 total += path.stat().st_size
         except OSError:
             continue
+    return total
+
+
+def freeable_bytes(folder: Path) -> int:
+    """Returns the disk space that deleting a folder gives: a file that has another name elsewhere gives none."""
+    total = 0
+    for path in folder.rglob("*"):
+        try:
+            status = path.lstat()
+        except OSError:
+            continue
+        if S_ISREG(status.st_mode) and status.st_nlink == 1:
+            total += status.st_blocks * 512
     return total
 
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
-from datetime import datetime
 from typing import cast
 
 import redis
@@ -22,6 +20,7 @@ from worker.contract.layout import Home
 
 OPEN_READERS = 64
 PAGE = 500
+FEW = 3
 
 
 class EventLog:
@@ -38,10 +37,6 @@ class EventLog:
         lines = self._from_stream(run_id, seq, limit)
         return lines or self._from_archive(run_id, seq, limit)
 
-    def newest_epoch(self, run_id: str) -> int:
-        """Returns the number of finished epochs, by the archive."""
-        return next((event.epoch for event in self.newest_first(run_id) if isinstance(event, EpochFinished)), 0)
-
     def epochs(self, run_id: str) -> list[EpochFinished]:
         """Returns all finished epochs of a run, in order."""
         events: list[Event] = []
@@ -51,9 +46,12 @@ class EventLog:
 
     def epoch(self, run_id: str, epoch: int) -> EpochFinished | None:
         """Returns the event of one finished epoch, or None when there is none."""
-        for event in self.newest_first(run_id):
-            if isinstance(event, EpochFinished) and event.epoch <= epoch:
-                return event if event.epoch == epoch else None
+        seq = epoch - 1  # an epoch's event comes after those of all epochs before it, and seldom much later
+        while lines := self._from_archive(run_id, seq, FEW):
+            for event in map(parse_event, lines):
+                if isinstance(event, EpochFinished) and event.epoch >= epoch:
+                    return event if event.epoch == epoch else None
+            seq += len(lines)
         return None
 
     def classes(self, run_id: str) -> list[str]:
@@ -61,21 +59,6 @@ class EventLog:
         lines = self._from_archive(run_id, 0, 1)
         first = parse_event(lines[0]) if lines else None
         return first.classes if isinstance(first, RunStarted) else []
-
-    def started_at(self, run_id: str) -> datetime | None:
-        """Returns when a run first began to train; None before that."""
-        lines = self._from_archive(run_id, 0, 1)
-        first = parse_event(lines[0]) if lines else None
-        return first.time if isinstance(first, RunStarted) else None
-
-    def newest_first(self, run_id: str) -> Iterator[Event]:
-        """Yields a run's events from the newest back."""
-        seq = self._count(run_id)
-        while seq > 0:
-            lines = self._from_archive(run_id, seq - 1, 1)
-            if lines:
-                yield parse_event(lines[0])
-            seq -= 1
 
     def _from_stream(self, run_id: str, seq: int, limit: int) -> list[bytes]:
         try:
@@ -91,7 +74,8 @@ class EventLog:
         with self._lock:
             return self._reader(run_id).read_lines(seq, limit)
 
-    def _count(self, run_id: str) -> int:
+    def count(self, run_id: str) -> int:
+        """Returns the number of events in a run's archive."""
         with self._lock:
             return len(self._reader(run_id))
 

@@ -74,7 +74,7 @@ class Idempotency:
             await self._app(scope, receive, send)
             return
         try:
-            if not 1 <= len(key) <= MAX_KEY or not key.isprintable():
+            if not 1 <= len(key) <= MAX_KEY or not all("!" <= sign <= "~" for sign in key):
                 raise _bad_key(key)
             request_print, receive = await _fingerprint(scope, headers, receive)
             await self._once(_slot(scope, key), request_print, scope, receive, send)
@@ -133,7 +133,7 @@ class Idempotency:
 def _bad_key(key: str) -> GapscopeError:
     return invalid_field(
         "Idempotency-Key",
-        expected=f"1 to {MAX_KEY} printable characters",
+        expected=f"1 to {MAX_KEY} printable ASCII characters without spaces",
         got=repr(key[:80]),
         remedy="Use a UUID.",
         code="invalid-idempotency-key",
@@ -141,7 +141,8 @@ def _bad_key(key: str) -> GapscopeError:
 
 
 def _slot(scope: Scope, key: str) -> str:
-    text = f"{scope['path']}\n{key}"
+    caller = scope.get("caller")  # what one caller did under a key is no answer to another
+    text = f"{caller.name if caller else ''}\n{scope['path']}\n{key}"
     return keys.idempotency(hashlib.sha256(text.encode()).hexdigest()[:32])
 
 

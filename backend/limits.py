@@ -1,12 +1,14 @@
-"""Limits on request bodies: what is too long is refused before it is read, or while it comes in."""
+"""Limits on request bodies: what is too long, or compressed, is refused before it is read, or while it comes in."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from backend.problems import answer
+from backend.problems import UnsupportedMediaError, answer
 from worker.contract.errors import InvalidRequestError, TooLargeError
 from worker.contract.settings import MIB, Settings
 
@@ -15,21 +17,31 @@ FORM_OVERHEAD = MIB
 
 
 class BodyLimit:
-    """ASGI middleware that ends a request whose body is over its limit; uploads have a limit of their own."""
+    """ASGI middleware that ends a request whose body is over its limit; uploads have limits of their own."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, upload_path: str) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, uploads: Mapping[str, int]) -> None:
+        """Keeps the limits.
+
+        Args:
+            app: what is guarded.
+            settings: the limit of every other body.
+            uploads: path -> bytes that a file uploaded there may have.
+        """
         self._app = app
-        self._upload_path = upload_path
         self._max_body = settings.max_body_bytes
-        self._max_upload = settings.max_upload_bytes + FORM_OVERHEAD
+        self._uploads = {path: size + FORM_OVERHEAD for path, size in uploads.items()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers 413, or hands the request on with a counting `receive`."""
+        """Answers 413 or 415, or hands the request on with a counting `receive`."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        limit = self._max_upload if scope["path"].rstrip("/") == self._upload_path else self._max_body
-        declared = Headers(scope=scope).get("content-length")
+        limit = self._uploads.get(scope["path"].rstrip("/"), self._max_body)
+        headers = Headers(scope=scope)
+        if (encoding := headers.get("content-encoding", "identity").lower()) != "identity":
+            await answer(_encoded(encoding).problem(), {"Connection": "close"})(scope, receive, send)
+            return
+        declared = headers.get("content-length")
         if declared is not None and not (declared.isascii() and declared.isdigit()):
             await answer(InvalidRequestError("Content-Length must be a number.").problem())(scope, receive, send)
             return
@@ -47,6 +59,14 @@ class BodyLimit:
             return message
 
         await self._app(scope, counted, send)
+
+
+def _encoded(encoding: str) -> UnsupportedMediaError:
+    return UnsupportedMediaError(
+        f"Expected a body as it is; got one with Content-Encoding {encoding[:40]!r}, which could unpack to any size. "
+        "Send it uncompressed.",
+        code="encoded-body",
+    )
 
 
 def _too_large(limit: int) -> TooLargeError:

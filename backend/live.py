@@ -65,6 +65,7 @@ class Live:
     def __init__(self, client: redis.Redis, ledger: Ledger) -> None:
         self._client = client
         self._ledger = ledger
+        self._facts: dict[JobKind, dict[str, JobFacts]] = {}
 
     def page(
         self, kind: JobKind, wanted: Callable[[IndexEntry], bool], sort: Sort, after: Cursor | None, limit: int
@@ -79,6 +80,59 @@ class Live:
             limit=limit,
         )
         return self._ledger.get_many(kind, [entry.id for entry in entries]), cursor
+
+    def page_by_age(
+        self,
+        kind: JobKind,
+        wanted: Callable[[JobFacts], bool] | None,
+        *,
+        descending: bool,
+        after: Cursor | None,
+        limit: int,
+    ) -> tuple[list[JobRecord], Cursor | None]:
+        """Returns as `page`, sorted by `created_at`: reads no more than the jobs of the page, whatever their number.
+
+        Args:
+            kind: of the jobs.
+            wanted: whether a job passes, by what never changes of its facts; None: all do.
+            descending: newest first.
+            after: the last job of the page before.
+            limit: jobs of a page, at least 1.
+        """
+        found = cast("list[tuple[str, float]]", self._client.zrange(keys.jobs(kind), 0, -1, withscores=True))
+        if wanted is not None:
+            facts = self._fixed(kind, [job_id for job_id, _ in found])
+            found = [pair for pair in found if pair[0] in facts and wanted(facts[pair[0]])]
+        page, cursor = page_of(
+            found,
+            key=lambda pair: int(pair[1]),
+            row_id=lambda pair: pair[0],
+            sort=Sort("created_at", descending),
+            after=after,
+            limit=limit,
+        )
+        return self._ledger.get_many(kind, [job_id for job_id, _ in page]), cursor
+
+    def active(self, kind: JobKind) -> list[JobRecord]:
+        """Returns the queued, running and cancelling jobs of a kind, newest first."""
+        return self._ledger.active(kind)[::-1]
+
+    def fixed_facts(self, kind: JobKind) -> dict[str, JobFacts]:
+        """Returns what never changes of all jobs of a kind, by id; name, tags and notes may be out of date."""
+        return self._fixed(kind, self._ledger.ids(kind))
+
+    def _fixed(self, kind: JobKind, ids: list[str]) -> dict[str, JobFacts]:
+        """Returns the facts of some jobs, of which only those not seen before are read."""
+        known = self._facts.get(kind, {})
+        new = [job_id for job_id in ids if job_id not in known]
+        pipeline = self._client.pipeline(transaction=False)
+        for job_id in new:
+            pipeline.hget(keys.job(kind, job_id), "facts")
+        texts = cast("list[str | None]", pipeline.execute()) if new else []
+        read = {one: JobFacts.model_validate_json(text) for one, text in zip(new, texts, strict=True) if text}
+        found = {one: known.get(one) or read[one] for one in ids if one in known or one in read}
+        self._facts[kind] = found
+        return found
 
     def index(self, kind: JobKind, *, with_summary: bool = False) -> Iterable[IndexEntry]:
         """Yields what lists of a kind are filtered and sorted by, in one round trip."""
@@ -116,7 +170,7 @@ class Live:
             return [("redis", "a server that answers", type(error).__name__)]
         return [
             (f"worker-{queue}", f"a worker of the queue {queue!r} that beat in the last 10 s", "none")
-            for queue in keys.QUEUES.values()
+            for queue in dict.fromkeys(keys.QUEUES.values())
             if queue not in alive
         ]
 

@@ -11,11 +11,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse
 
+from backend.access.guard import caller_of
 from backend.security import MediaSigner
 from backend.stores import ClipRow
 from worker.contract.errors import NotFoundError
 
 Track = Literal["video", "audio"]
+PictureName = Literal["poster", "frames"]
+"""Pictures of a clip that are made from the store."""
 
 
 class MediaAccess(BaseModel):
@@ -24,6 +27,7 @@ class MediaAccess(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     track: Track = Field("video", description="The clip itself, or its separate sound file where it has one.")
+    original: bool = Field(False, description="The file as it is, even where browsers cannot play it.")
     expires: int | None = Field(None, ge=0, le=2**53, description="From the address.")
     signature: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", description="From the address.")
 
@@ -93,27 +97,47 @@ class MediaAddresses:
     def of_clip(self, dataset_id: str, clip: ClipRow) -> dict[str, str]:
         """Returns the addresses of a dataset's clip."""
         path = self._clip(dataset_id, clip.sample.sample_id)
-        return self._addresses(path, has_audio_file=clip.audio is not None)
+        is_folder = clip.video is not None and clip.video.is_dir()  # frames as pictures: nothing that a player plays
+        files = self._addresses(path, has_video_file=not is_folder, has_audio_file=clip.audio is not None)
+        pictures: tuple[PictureName, ...] = ("poster", "frames") if clip.has_visual else ("poster",)
+        of_sample = path.removesuffix("/media")
+        return {**files, **{name: self._signer.address(f"{of_sample}/{name}", name) for name in pictures}}
 
     def of_score(self, score_id: str, *, has_audio_file: bool) -> dict[str, str]:
         """Returns the addresses of an upload."""
         return self._addresses(self._score(score_id), has_audio_file=has_audio_file)
 
     def check_clip(self, dataset_id: str, sample_id: str, track: Track, access: MediaAccess, request: Request) -> None:
-        """Passes a request that may see a clip (see MediaSigner.check)."""
+        """Passes a request that may see a clip (by its signature, or as a known caller)."""
         self._check(self._clip(dataset_id, sample_id), track, access, request)
 
     def check_score(self, score_id: str, track: Track, access: MediaAccess, request: Request) -> None:
-        """Passes a request that may see an upload (see MediaSigner.check)."""
+        """Passes a request that may see an upload (by its signature, or as a known caller)."""
         self._check(self._score(score_id), track, access, request)
 
-    def _addresses(self, path: str, *, has_audio_file: bool) -> dict[str, str]:
-        tracks = ("video", "audio") if has_audio_file else ("video",)
-        return {track: self._signer.address(path, track) for track in tracks}
+    def check_picture(
+        self,
+        dataset_id: str,
+        sample_id: str,
+        name: PictureName,
+        expires: int | None,
+        signature: str | None,
+        request: Request,
+    ) -> None:
+        """Passes a request that may see a clip's poster or frames (by its signature, or as a known caller)."""
+        if signature is None and expires is None and caller_of(request) is not None:
+            return
+        path = f"{self._clip(dataset_id, sample_id).removesuffix('/media')}/{name}"
+        self._signer.check(path, name, expires, signature)
+
+    def _addresses(self, path: str, *, has_audio_file: bool, has_video_file: bool = True) -> dict[str, str]:
+        tracks: dict[Track, bool] = {"video": has_video_file, "audio": has_audio_file}
+        return {track: self._signer.address(path, track) for track, is_there in tracks.items() if is_there}
 
     def _check(self, path: str, track: Track, access: MediaAccess, request: Request) -> None:
-        client = request.client.host if request.client else None
-        self._signer.check(path, track, access.expires, access.signature, client)
+        if access.signature is None and access.expires is None and caller_of(request) is not None:
+            return
+        self._signer.check(path, track, access.expires, access.signature)
 
     def _clip(self, dataset_id: str, sample_id: str) -> str:
         return f"{self._prefix}/datasets/{dataset_id}/samples/{sample_id}/media"

@@ -83,7 +83,7 @@ def decode_cursor(text: str, pinned: str) -> Cursor:
     if not isinstance(document, dict) or set(document) != {"v", "f", "e", "k", "i"} or document["v"] != _VERSION:
         raise invalid_cursor(text)
     key, row_id, epoch = document["k"], document["i"], document["e"]
-    if document["f"] != pinned or not isinstance(row_id, str) or not _is_key(key) or not _is_epoch(epoch):
+    if document["f"] != pinned or not _is_text(row_id) or not _is_key(key) or not _is_epoch(epoch):
         raise invalid_cursor(text)
     return Cursor(key, row_id, epoch)
 
@@ -95,7 +95,12 @@ def _is_key(key: object) -> bool:
         return math.isfinite(key)
     if isinstance(key, int):
         return abs(key) < 2**63
-    return key is None or isinstance(key, str)
+    return key is None or _is_text(key)
+
+
+def _is_text(value: object) -> bool:
+    """Returns whether a value is text that can be written down: JSON can spell half of a UTF-16 pair alone."""
+    return isinstance(value, str) and not any("\ud800" <= sign <= "\udfff" for sign in value)
 
 
 def _is_epoch(epoch: object) -> bool:

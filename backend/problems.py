@@ -19,8 +19,10 @@ from worker.contract.errors import (
     InsufficientStorageError,
     InvalidRequestError,
     Problem,
+    TooManyError,
     UnavailableError,
 )
+from worker.contract.spec.base import MisfitError
 from worker.contract.spec.registry import DATASETS, ENCODERS, FUSIONS, OBJECTIVES, OPTIMIZERS, SCHEDULES
 
 MEDIA_TYPE = "application/problem+json"
@@ -30,10 +32,13 @@ MAX_FIELDS = 20
 log = logging.getLogger(__name__)
 
 _TITLES = {
+    401: "A key is needed",
     403: "Not allowed",
     404: "Not found",
     405: "No such method here",
+    408: "The upload stood still",
     409: "Not possible in this state",
+    410: "Not kept",
     413: "Too large",
     415: "Not a kind of file that can be used",
     416: "No such range",
@@ -55,7 +60,10 @@ _REMEDIES = {
     "missing": "Add the field.",
     "union_tag_not_found": "Add the field.",
     "json_invalid": "Send valid JSON.",
+    "string_too_short": "Fill the field in.",
 }
+_WITHIN_BOUNDS = "Send a value within these bounds; GET /api/v1/catalog has the schema."
+_TOGETHER = "These settings do not go together: change one of them."
 _TAGS = ("union_tag_invalid", "union_tag_not_found")
 _EXPECTED = {
     "extra_forbidden": "no such field",
@@ -66,6 +74,8 @@ _EXPECTED = {
     "greater_than_equal": "at least {ge}",
     "less_than": "less than {lt}",
     "less_than_equal": "at most {le}",
+    "string_too_short": "at least {min_length} character(s)",
+    "string_too_long": "at most {max_length} characters",
     "model_type": "an object",
     "model_attributes_type": "an object",
     "dict_type": "an object",
@@ -120,11 +130,14 @@ def _field_problem(error: dict[str, Any], drop: tuple[str, ...]) -> FieldProblem
     if kind in _TAGS:  # what is wrong is the field that tells the members of a union apart
         place.append(str(context["discriminator"]).strip("'"))
     absent = kind in ("missing", "union_tag_not_found")
+    together = kind == "value_error" and isinstance(error.get("input"), dict)
+    if isinstance(misfit := context.get("error"), MisfitError):
+        place.append(misfit.field)
     return FieldProblem(
         field=".".join(str(part) for part in place) or "(the whole)",
         expected=_EXPECTED[kind].format(**context) if kind in _EXPECTED else _without_preamble(str(error["msg"])),
         got="nothing" if absent else repr(context.get("tag", error.get("input")))[:200],
-        remedy=_REMEDIES.get(kind, "Send a value within these bounds; GET /api/v1/catalog has the schema."),
+        remedy=_TOGETHER if together else _REMEDIES.get(kind, _WITHIN_BOUNDS),
     )
 
 
@@ -146,8 +159,7 @@ def invalid(error: ValidationError, prefix: str = "") -> InvalidRequestError:
 
 
 def _invalid_fields(fields: list[FieldProblem]) -> InvalidRequestError:
-    first = fields[0]
-    return InvalidRequestError(f"{first.field}: expected {first.expected}; got {first.got}.", errors=fields)
+    return InvalidRequestError(fields[0].sentence, errors=fields)
 
 
 def invalid_field(field: str, *, expected: str, got: str, remedy: str, code: str | None = None) -> InvalidRequestError:
@@ -187,8 +199,13 @@ async def _on_domain_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, GapscopeError)
     if error.status >= 500 and error.status not in (503, 507):
         log.error("%s %s: %s", request.method, request.url.path, error.detail)
-    headers = {"Retry-After": "5"} if error.status in (429, 503) else None
-    return answer(error.problem(), headers)
+    return answer(error.problem(), _headers(error))
+
+
+def _headers(error: GapscopeError) -> dict[str, str] | None:
+    if isinstance(error, TooManyError):
+        return {"Retry-After": str(error.retry_after_s)}
+    return {"Retry-After": "5"} if error.status == 503 else None
 
 
 async def _on_invalid_request(request: Request, error: Exception) -> JSONResponse:
@@ -198,7 +215,10 @@ async def _on_invalid_request(request: Request, error: Exception) -> JSONRespons
 
 async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    return answer_http(error)
+    response = answer_http(error)
+    if error.status_code == 405 and (methods := request.app.state.allowed_methods.of(request.url.path)):
+        response.headers["Allow"] = methods
+    return response
 
 
 async def _on_redis_error(request: Request, error: Exception) -> JSONResponse:

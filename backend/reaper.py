@@ -1,4 +1,4 @@
-"""What the backend does by itself: queue dead jobs again, send lost messages again, rebuild, tidy up."""
+"""What the backend does by itself: queue dead jobs again, send lost messages again, rebuild."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ import time
 
 from redis.exceptions import RedisError
 
-from backend.disk import accepts_new_work
 from backend.jobs import JobTools
+from backend.labels import Labels
 from backend.rebuild import Rebuilder
 from backend.run_jobs import RunJobs
-from backend.score_jobs import ScoreJobs
 from worker.contract import keys
 from worker.contract.keys import JobKind
 from worker.contract.ledger import DATASET_PREFIX
@@ -24,21 +23,24 @@ LOST_MESSAGE_S = 3.0
 """A queued job that no message names for this long gets a new one; one too many harms nobody."""
 OTHER_WAIT_S = 15.0
 """How often a worker looks again at a job that waits for something else than a dataset, such as a device."""
-TIDY_S = 60.0
-SHORT_TRASH_S = 3_600.0
-"""What may stay in the trash while the disk is short."""
 
 
 class Reaper:
     """A loop that never ends by itself; each turn works in a thread."""
 
-    def __init__(self, tools: JobTools, runs: RunJobs, scores: ScoreJobs, rebuilder: Rebuilder) -> None:
+    def __init__(
+        self,
+        tools: JobTools,
+        runs: RunJobs,
+        rebuilder: Rebuilder,
+        labels: Labels,
+    ) -> None:
         self._tools = tools
         self._runs = runs
-        self._scores = scores
         self._rebuilder = rebuilder
+        self._labels = labels
+        self._settled = False
         self._unsent: dict[tuple[JobKind, str], float] = {}
-        self._tidied = float("-inf")
 
     async def run(self) -> None:
         """Takes a turn each second, whatever a turn runs into."""
@@ -58,14 +60,16 @@ class Reaper:
             now: the monotonic clock.
         """
         self._rebuilder.run_if_emptied()
+        if not self._settled:
+            self._rebuilder.bring_back_mended()
+            self._labels.settle()
+            self._tools.ledger.let_streams_go()
+            self._settled = True
         active = {kind: self._tools.ledger.active(kind) for kind in keys.QUEUES}
         for record in self._tools.watch.look([record for found in active.values() for record in found], now):
             self._reap(record)
         for kind, records in active.items():
             self._send_lost(kind, [record for record in records if record.state == "queued"], now)
-        if now - self._tidied >= TIDY_S:
-            self._tidied = now
-            self._tidy()
 
     def _reap(self, record: JobRecord) -> None:
         reason = f"its worker {record.holder or ''} gave no sign of life for {self._tools.settings.stale_beat_s:g} s"
@@ -79,6 +83,8 @@ class Reaper:
             self._runs.close_cancelled(record.id, moved)
         elif record.kind == "dataset":
             Outcome.now("cancelled").write(self._tools.home.dataset(record.id).outcome)
+        elif record.kind == "batch":
+            Outcome.now("cancelled").write(self._tools.home.batch(record.id).outcome)
 
     def _send_lost(self, kind: JobKind, queued: list[JobRecord], now: float) -> None:
         """Sends a message for each queued job that none names, once it has been so for a while."""
@@ -110,13 +116,3 @@ class Reaper:
         if dataset is None or dataset.ended:
             self._tools.ledger.wait("run", record.id, None)
             self._tools.dispatcher.send("run", record.id)
-
-    def _tidy(self) -> None:
-        settings = self._tools.settings
-        hours_s = settings.trash_hours * 3_600
-        if not accepts_new_work(settings):
-            hours_s = min(hours_s, SHORT_TRASH_S)
-        emptied = self._tools.archive.empty_trash(hours_s)
-        expired = self._scores.expire()
-        if emptied or expired:
-            log.info("tidied up: %d folders of the trash, %d scores", emptied, expired)

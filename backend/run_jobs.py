@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from datetime import UTC, datetime
@@ -9,18 +10,23 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from backend.access.roots import require_open
 from backend.dataset_jobs import DatasetJobs
-from backend.disk import require_space
+from backend.estimating import run_bytes
+from backend.home_usage import disk_bytes
 from backend.jobs import JobTools, now_ms
+from backend.lineage import Lineage
+from backend.origins import sources_of
 from backend.presenting import run_spec
 from backend.problems import invalid, invalid_field
-from worker.contract.errors import ConflictError, GapscopeError, NotFoundError
+from backend.source_runs import require_sources
+from worker.contract.errors import ConflictError, CorruptRecordError, GapscopeError, NotFoundError
 from worker.contract.events import RunCancelled
 from worker.contract.journal import close_run
-from worker.contract.layout import new_id, sync_folder, write_atomically
+from worker.contract.layout import RunFolder, new_id, sync_folder, write_atomically
 from worker.contract.ledger import DATASET_PREFIX
 from worker.contract.lock import FolderBusyError
-from worker.contract.record import Change, JobFacts, JobRecord, Moved, SpecRecord
+from worker.contract.record import Change, JobFacts, JobRecord, Moved, SpecRecord, read_labels
 from worker.contract.spec import PRESETS, DatasetReference, RunSpec, apply_preset
 from worker.contract.spec.datasets import DatasetSpec
 
@@ -48,7 +54,7 @@ def parse_run(fields: dict[str, Any]) -> RunSpec:
         ) from None
 
 
-def facts_of(spec: RunSpec, dataset_id: str, dataset_kind: str) -> JobFacts:
+def facts_of(spec: RunSpec, dataset_id: str, dataset_kind: str, sources: tuple[str, ...] = ()) -> JobFacts:
     """Returns what lists show and filter runs by."""
     dataset = spec.dataset.id if isinstance(spec.dataset, DatasetReference) else dataset_kind
     return JobFacts(
@@ -60,7 +66,19 @@ def facts_of(spec: RunSpec, dataset_id: str, dataset_kind: str) -> JobFacts:
         fusion=spec.fusion.kind,
         objective=spec.objective.kind,
         epochs=spec.epochs,
+        sources=sources,
+        subset_id=spec.subset or "",
     )
+
+
+def labelled(facts: JobFacts, folder: RunFolder) -> JobFacts:
+    """Returns a run's facts with the labels that people gave it, if they gave any and they can be read."""
+    try:
+        labels = read_labels(folder.labels)
+    except CorruptRecordError as error:
+        log.warning("%s", error.detail)
+        return facts
+    return facts if labels is None else labels.on(facts)
 
 
 def dataset_id_of(spec: RunSpec) -> str:
@@ -71,26 +89,47 @@ def dataset_id_of(spec: RunSpec) -> str:
 class RunJobs:
     """Accepts and moves runs."""
 
-    def __init__(self, tools: JobTools, datasets: DatasetJobs) -> None:
+    def __init__(self, tools: JobTools, datasets: DatasetJobs, lineage: Lineage) -> None:
         self._tools = tools
         self._datasets = datasets
+        self._lineage = lineage
 
-    def create(self, spec: RunSpec, *, like: str | None = None) -> str:
+    def create(self, spec: RunSpec, *, owner: str, like: str | None = None) -> str:
         """Accepts a run: its spec is on the disk and the ledger knows it when this returns; gives its id.
 
         Args:
             spec: what to train.
+            owner: who asked for it.
             like: the run whose resolved spec is used again (a clone).
 
         Raises:
-            InsufficientStorageError: when the disk is nearly full.
-            TooManyError: when the queue is full.
-            InvalidRequestError: when the spec names a dataset that is not registered.
+            InsufficientStorageError: when the disk is nearly full, or as many runs are kept as may be.
+            TooManyError: when the queue is full, or the user's share of it.
+            InvalidRequestError: when the spec names a dataset that is not registered, or an earlier run or a subset
+                that cannot be built on.
         """
         tools = self._tools
-        require_space(tools.settings)
-        tools.require_place("run", tools.settings.max_queued_runs)
-        dataset = self._dataset_for(spec)
+        tools.require_room()
+        tools.require_place("run", owner)
+        self.check(spec, like=like)
+        needed = run_bytes(spec, self._datasets.num_clips(dataset_id_of(spec)), tools.settings.max_samples_bytes)
+        with tools.usage.promised(needed), self._datasets.held:
+            return self._create(spec, owner, like)
+
+    def expected_bytes(self) -> int:
+        """Returns about what the runs that wait or train will still write into their folders."""
+        tools, total = self._tools, 0
+        for record in tools.ledger.active("run"):
+            with contextlib.suppress(CorruptRecordError):
+                spec = run_spec(tools.home, record.id)
+                whole = run_bytes(
+                    spec, self._datasets.num_clips(record.facts.dataset_id), tools.settings.max_samples_bytes
+                )
+                total += max(0, whole - disk_bytes(tools.home.run(record.id).path))
+        return total
+
+    def _create(self, spec: RunSpec, owner: str, like: str | None) -> str:
+        tools, dataset = self._tools, self._dataset_for(spec, owner)
         run_id = new_id("run")
         folder = tools.home.run(run_id)
         folder.path.mkdir(parents=True)
@@ -98,25 +137,50 @@ class RunJobs:
             resolved = tools.home.run(like).resolved_spec
             if resolved.exists():
                 write_atomically(folder.resolved_spec, resolved.read_bytes())
+        self._lineage.fix(spec, folder, like)
         created_ms = now_ms()
         created_at = datetime.fromtimestamp(created_ms / 1_000, tz=UTC)
-        SpecRecord(id=run_id, created_at=created_at, spec=spec.model_dump(mode="json")).write(folder.spec)
+        SpecRecord(id=run_id, created_at=created_at, spec=spec.model_dump(mode="json"), owner=owner).write(folder.spec)
         sync_folder(folder.path.parent)
         waits = dataset.state != "finished"
-        tools.ledger.create(
+        tools.admit(
             "run",
             run_id,
             created_ms=created_ms,
-            facts=facts_of(spec, dataset.id, dataset.facts.dataset_kind),
+            facts=facts_of(spec, dataset.id, dataset.facts.dataset_kind, sources_of(spec, folder)),
+            owner=owner,
+            folder=folder.path,
             waiting_for=DATASET_PREFIX + dataset.id if waits else None,
         )
         if not waits:
             tools.dispatcher.send("run", run_id)
         return run_id
 
-    def _dataset_for(self, spec: RunSpec) -> JobRecord:
+    def check(self, spec: RunSpec, *, like: str | None = None) -> None:
+        """Passes a spec whose parts are there and go together; writes nothing.
+
+        Args:
+            spec: what to train.
+            like: the run that it is a clone of.
+
+        Raises:
+            InvalidRequestError: when its learning rate would never reach its height, or it names data outside of the
+                data roots, a dataset that is not registered, or an earlier run or a subset that cannot be built on.
+        """
+        tools = self._tools
+        _check_schedule(spec)
+        require_open(tools.settings, spec.encoder.model_dump(mode="json"), "encoder")
         if isinstance(spec.dataset, DatasetSpec):
-            return self._datasets.register(spec.dataset, None)
+            require_open(tools.settings, spec.dataset.model_dump(mode="json"), "dataset")
+        else:
+            self._datasets.require_protocol(spec.dataset)
+            self._datasets.require_known(spec.dataset.id)
+        require_sources(tools, spec, dataset_id_of(spec))
+        self._lineage.check(spec, dataset_id_of(spec), like)
+
+    def _dataset_for(self, spec: RunSpec, owner: str) -> JobRecord:
+        if isinstance(spec.dataset, DatasetSpec):
+            return self._datasets.register(spec.dataset, None, owner=owner)
         return self._datasets.referenced(spec.dataset.id)
 
     def cancel(self, run_id: str) -> None:
@@ -151,7 +215,7 @@ class RunJobs:
         ) as error:  # cancel.json is there: a rebuild ends it the same way
             log.warning("%s: cancelled, but its record could not be closed: %s", run_id, error)
 
-    def resume(self, run_id: str) -> None:
+    def resume(self, run_id: str, *, owner: str) -> None:
         """Queues a failed or cancelled run again; it goes on after its last finished epoch.
 
         Raises:
@@ -161,23 +225,22 @@ class RunJobs:
         tools, folder = self._tools, self._tools.home.run(run_id)
         record = tools.record("run", run_id)
         if record.state in ("failed", "cancelled"):
-            require_space(tools.settings)
-            tools.require_place("run", tools.settings.max_queued_runs)
-        tools.queue_again("run", run_id, (folder.cancel, folder.outcome))
+            tools.require_room()
+        tools.queue_again("run", run_id, (folder.cancel, folder.outcome), owner=owner)
         dataset = self._datasets.referenced(record.facts.dataset_id)
         if dataset.state == "finished":
             tools.dispatcher.send("run", run_id)
         else:
             tools.ledger.wait("run", run_id, DATASET_PREFIX + dataset.id)
 
-    def clone(self, run_id: str) -> str:
+    def clone(self, run_id: str, *, owner: str) -> str:
         """Accepts a new run of the same spec and resolved spec; gives its id.
 
         Raises:
             NotFoundError: when there is no such run.
         """
         self._tools.record("run", run_id)
-        return self.create(run_spec(self._tools.home, run_id), like=run_id)
+        return self.create(run_spec(self._tools.home, run_id), owner=owner, like=run_id)
 
     def delete(self, run_id: str, *, purge: bool) -> tuple[int, int]:
         """Moves an ended run to the trash, or frees its space at once; gives (reclaimable, freed) bytes.
@@ -212,6 +275,17 @@ class RunJobs:
                 f"The run {run_id} has no finished epoch yet; wait for its first.", code="no-checkpoint"
             )
         return record
+
+
+def _check_schedule(spec: RunSpec) -> None:
+    # Not a rule of RunSpec: runs of before it must stay readable.
+    if spec.schedule.warm_up_epochs >= spec.epochs:
+        raise invalid_field(
+            "schedule.warm_up_epochs",
+            expected=f"less than the run's {spec.epochs} epochs",
+            got=f"{spec.schedule.warm_up_epochs:g}",
+            remedy="Lower it, or raise epochs: the learning rate would never reach its height.",
+        )
 
 
 def require_folder(tools: JobTools, run_id: str) -> None:

@@ -6,13 +6,15 @@ import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
 
 from backend.problems import UnsupportedMediaError, invalid_field
+from backend.upload_slots import steady
 from worker.contract.errors import GapscopeError, InvalidRequestError, TooLargeError
 
 MAX_FIELD_BYTES = 4_096
@@ -40,6 +42,23 @@ def sniff(head: bytes) -> str | None:
             return suffix
     is_transport_stream = len(head) > TS_PACKET and head[0] == head[TS_PACKET] == 0x47
     return ".ts" if is_transport_stream else None
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """The body of a request, before anything of it was read."""
+
+    content_type: str
+    num_bytes: int | None
+    """As the sender says; None where they do not."""
+    stream: AsyncIterator[bytes]
+
+    @classmethod
+    def of(cls, request: Request) -> Self:
+        """Returns the body of a request; a part that does not come in time ends it."""
+        declared = request.headers.get("content-length")  # BodyLimit has seen that it is a number
+        num_bytes = int(declared) if declared else None
+        return cls(request.headers.get("content-type", ""), num_bytes, steady(request.stream()))
 
 
 @dataclass
@@ -80,7 +99,7 @@ class FormReader:
         boundary = options.get(b"boundary")
         if kind != b"multipart/form-data" or not boundary:
             raise UnsupportedMediaError(
-                "Expected a multipart/form-data body with a boundary, with the clip in the field `file`.",
+                "Expected a multipart/form-data body with a boundary, with the clip in the field `file`; or JSON.",
                 code="not-a-form",
             )
         self.form = StoredForm()

@@ -17,10 +17,23 @@ import redis
 from jaxtyping import install_import_hook
 
 from tests.backend.stack.running import RunningStack, start_stack, stop_stack, wait_for_stack
+from tests.order import file_of, keys_of
 from tests.stack.driving import Api
 
 # Shapes and dtypes in annotations of public tensor functions are checked while tests run, and only then.
 install_import_hook(["worker.science", "worker.model", "worker.encoders", "worker.fusion"], "beartype.beartype")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the files in the order of tests/order.py, and gives a browser test a second try, which the summary names.
+
+    xdist hands the files out in this order (--no-loadscope-reorder). Two cores that also train can starve a page.
+    """
+    keys = keys_of((file_of(item.nodeid), getattr(item, "fixturenames", ())) for item in items)
+    items.sort(key=lambda item: keys[file_of(item.nodeid)])
+    for item in items:
+        if item.get_closest_marker("browser"):
+            item.add_marker(pytest.mark.flaky(reruns=1))
 
 
 def free_port() -> int:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.file_list import PACKAGES, README, ROOT, purpose, with_list
 from worker.contract.settings import Settings
-from worker.contract.spec.registry import DATASETS, OBJECTIVES
+from worker.contract.spec.registry import DATASETS, ENCODERS, FUSIONS, OBJECTIVES
 
 DOCS = ROOT / "docs"
 
@@ -35,6 +35,11 @@ def test_every_dataset_is_documented(kind: str) -> None:
     assert f"`{kind}`" in (DOCS / "datasets.md").read_text()
 
 
+@pytest.mark.parametrize("kind", [*ENCODERS, *FUSIONS])
+def test_every_encoder_and_fusion_is_documented(kind: str) -> None:
+    assert f"`{kind}`" in (DOCS / "models.md").read_text()
+
+
 @pytest.mark.parametrize("name", [*Settings.settings_names(), "GAPSCOPE_API_URL"])
 def test_every_setting_is_documented(name: str) -> None:
     assert f"`{name}`" in (DOCS / "settings.md").read_text()
@@ -48,6 +53,7 @@ def test_links_between_documents_lead_somewhere() -> None:
 
 def test_tests_named_in_the_reliability_table_exist() -> None:
     named = set(re.findall(r"`(test_\w+)`", (DOCS / "reliability.md").read_text()))
-    written = "\n".join(path.read_text() for path in Path(ROOT / "tests").rglob("test_*.py"))
+    files = [*Path(ROOT / "tests").rglob("test_*.py"), *Path(ROOT / "tests" / "faults").glob("long_*.py")]
+    written = "\n".join(path.read_text() for path in files)
     assert named
     assert [name for name in named if f"def {name}(" not in written] == []

@@ -11,11 +11,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol, cast
+from typing import Literal, Protocol, cast
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from worker.contract.errors import TrainingError
+
+Modality = Literal["audio", "visual"]
 Features = Mapping[str, Tensor]
 """{"audio": (B, A), "visual": (B, V)}, float32."""
 
@@ -62,7 +65,17 @@ class ModelOutput:
 
     @cached_property
     def split_logits(self) -> tuple[Float[Tensor, "B C"], Float[Tensor, "B C"]]:
-        """The audio and the visual part of the fused logits (`split_head`), which add up to them."""
+        """The audio and the visual part of the fused logits (`split_head`), which add up to them.
+
+        Raises:
+            TrainingError: the fusion's logits do not split.
+        """
+        if not hasattr(self.model.fusion, "split"):
+            raise TrainingError(
+                f"The logits of {type(self.model.fusion).__name__} do not split into an audio and a visual part: "
+                "choose the fusion concat or sum, or a method that does not need the parts.",
+                code="fusion-does-not-split",
+            )
         return cast(SplittingFusion, self.model.fusion).split(self.features["audio"], self.features["visual"])
 
 
@@ -77,38 +90,54 @@ class AudioVisualModel(nn.Module):
             fusion: from (B, A) and (B, V) to (B, C).
             heads: {"audio": A to C, "visual": V to C}.
             heads_are_probes: detach the features before the heads.
+
+        `modalities` is what the model uses: an objective may narrow it to one.
         """
         super().__init__()
         self.encoders = encoders
         self.fusion = fusion
         self.heads = heads
         self.heads_are_probes = heads_are_probes
+        self.modalities: tuple[Modality, ...] = ("audio", "visual")
 
-    def encode_audio(self, audio: Float[Tensor, "B 1 M S"]) -> Float[Tensor, "B A"]:
+    @property
+    def fusion_splits(self) -> bool:
+        """Whether the fused logits split exactly into an audio and a visual part."""
+        return hasattr(self.fusion, "split")
+
+    def encode_audio(self, audio: Float[Tensor, "B ..."]) -> Float[Tensor, "B A"]:
         """Returns the audio features, float32 (encoders may compute in bf16 under autocast).
 
         Args:
-            audio: (B, 1, M, S), float, normalised log-mel spectrograms.
+            audio: (B, 1, M, S), float, normalised log-mel spectrograms; what else its encoder reads.
         """
         features: Tensor = cast(EncoderPair, self.encoders).audio(audio)
         return features.float()
 
-    def encode_visual(self, frames: Float[Tensor, "B T 3 H W"]) -> Float[Tensor, "B V"]:
+    def encode_visual(self, frames: Float[Tensor, "B ..."]) -> Float[Tensor, "B V"]:
         """Returns the visual features, float32.
 
         Args:
-            frames: (B, T, 3, H, W), float, normalised frames.
+            frames: (B, T, 3, H, W), float, normalised frames; what else its encoder reads.
         """
         features: Tensor = cast(EncoderPair, self.encoders).visual(frames)
         return features.float()
 
-    def encode(self, audio: Float[Tensor, "B 1 M S"], frames: Float[Tensor, "B T 3 H W"]) -> Features:
-        """Returns the features of both modalities.
+    def encode(self, audio: Float[Tensor, "B ..."], frames: Float[Tensor, "B ..."]) -> Features:
+        """Returns the features of both modalities; those of one that the model does not use are zero, and cost nothing.
 
         Args:
             audio: (B, 1, M, S), float.
             frames: (B, T, 3, H, W), float.
         """
+        pair = cast(EncoderPair, self.encoders)
+        if "audio" not in self.modalities:
+            return {
+                "audio": frames.new_zeros(len(frames), pair.num_audio_features),
+                "visual": self.encode_visual(frames),
+            }
+        if "visual" not in self.modalities:
+            return {"audio": self.encode_audio(audio), "visual": audio.new_zeros(len(audio), pair.num_visual_features)}
         return {"audio": self.encode_audio(audio), "visual": self.encode_visual(frames)}
 
     def classify(self, features: Features) -> ModelOutput:
@@ -130,7 +159,7 @@ class AudioVisualModel(nn.Module):
         logits: Tensor = self.heads[modality](values.detach() if self.heads_are_probes else values)
         return logits
 
-    def forward(self, audio: Float[Tensor, "B 1 M S"], frames: Float[Tensor, "B T 3 H W"]) -> ModelOutput:
+    def forward(self, audio: Float[Tensor, "B ..."], frames: Float[Tensor, "B ..."]) -> ModelOutput:
         """Returns what the model makes of a batch of clips.
 
         Args:

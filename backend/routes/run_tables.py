@@ -6,19 +6,22 @@ from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from backend import analysis
 from backend.analysis import ClassTable, Confusion, CorrectnessTable, Flow, Modality
 from backend.dependencies import RunId, Services, Uses
-from backend.diagnosis import Diagnosis, diagnose
+from backend.diagnosis import Diagnosis, Evidence, diagnose
 from backend.problems import documented
+from backend.quality import fault_counts
 from backend.run_jobs import require_folder
-from backend.samples import Split
+from backend.sample_map import SampleMap, sample_map
+from backend.samples import SampleCondition, Split
+from backend.spreads import spread
 from worker.contract.errors import NotFoundError
 from worker.contract.events import EpochFinished, SplitReport
 
-router = APIRouter(prefix="/runs", tags=["samples"], responses=documented(404))
+router = APIRouter(prefix="/runs", tags=["samples"], responses=documented(404, 410))
 
 Epoch = Annotated[int | None, Query(ge=1, le=10_000, description="Empty: the newest finished epoch.")]
 InSplit = Annotated[Split, Query(description="The split whose samples count.")]
@@ -62,11 +65,39 @@ def read_confusion(
     return analysis.confusion(services.tables, table, chosen, split, modality)
 
 
+class CubeFilter(SampleCondition):
+    """Whose correctness is counted: by default the validation split's."""
+
+    split: Split | None = Field("validation", description="The split whose samples count.")
+
+
 @router.get("/{run_id}/cube", summary="Right and wrong by fused, audio and visual prediction")
-def read_cube(run_id: RunId, services: Uses, epoch: Epoch = None, split: InSplit = "validation") -> CorrectnessTable:
-    """The 2 x 2 x 2 table of correctness; empty cells are left out."""
-    chosen, table = _table(services, run_id, epoch)
-    return analysis.correctness_table(services.tables, table, chosen, split)
+def read_cube(run_id: RunId, wanted: Annotated[CubeFilter, Query()], services: Uses) -> CorrectnessTable:
+    """The 2 x 2 x 2 table of correctness of the samples that pass a filter; empty cells are left out."""
+    record = services.tools.record("run", run_id)
+    epoch, table = services.archive.table(run_id, wanted.epoch, record.epoch)
+    source, where = services.queries.query(record, epoch, table, wanted)
+    return analysis.correctness_table(services.tables, source, where, epoch, wanted.split)
+
+
+@router.get("/{run_id}/map", summary="Mean score gap against its spread over epochs")
+def read_map(
+    run_id: RunId,
+    services: Uses,
+    epoch: Epoch = None,
+    over_from: Annotated[int, Query(ge=1, le=10_000, description="The first epoch that counts.")] = 1,
+    split: InSplit = "validation",
+) -> SampleMap:
+    """Each clip by mean and standard deviation of its gap over the epochs `over_from` to `epoch`."""
+    record = services.tools.record("run", run_id)
+    last = record.epoch if epoch is None else epoch
+    if not 1 <= last <= record.epoch:
+        have = f"It has finished {record.epoch}." if record.epoch else "It has finished none yet."
+        raise NotFoundError(f"Run {run_id} has no epoch {last}. {have}", code="epoch-not-found")
+    clips = services.stores.require(record.facts.dataset_id)
+    facts = services.stores.facts(record.facts.dataset_id)
+    found = spread(services.home.run(run_id), facts.num_samples if facts else 0, over_from, last)
+    return sample_map(services.tables, clips, found, split)
 
 
 @router.get("/{run_id}/flow", summary="How samples moved between groups")
@@ -115,4 +146,10 @@ def read_diagnosis(run_id: RunId, services: Uses, epoch: Epoch = None, split: In
     if event is None or report is None:
         raise NotFoundError(f"Epoch {chosen} of run {run_id} has no report of its {split} split.", code="no-report")
     classes = analysis.class_table(services.tables, table, chosen, split)
-    return diagnose(event, report, split, classes, result.probes if result else None)
+    source = services.stores.with_quality(table, record.facts.dataset_id)
+    evidence = Evidence(
+        probes=result.probes if result else None,
+        faults=fault_counts(services.tables, source, split),
+        quality=services.stores.quality(record.facts.dataset_id),
+    )
+    return diagnose(event, report, split, classes, evidence)

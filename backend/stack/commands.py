@@ -9,7 +9,8 @@ from typing import Literal
 
 Queue = Literal["train", "prepare", "score"]
 QUEUES: tuple[Queue, ...] = ("train", "prepare", "score")
-UI_SCRIPT = "frontend/ui/app.py"
+HTTP_PROTOCOL = "backend.connections:BoundedHttp"
+UI_SCRIPT = "frontend/ui/server.py"
 
 
 def backend(host: str, port: int) -> list[str]:
@@ -20,22 +21,33 @@ def backend(host: str, port: int) -> list[str]:
         port: the port to listen on.
     """
     return [
-        *("python", "-m", "uvicorn", "backend.main:create_app", "--factory"),
+        *("python", "-m", "uvicorn", "backend.main:served_app", "--factory"),
         *("--host", host, "--port", str(port)),
+        *("--http", HTTP_PROTOCOL, "--ws", "none"),
         # Open event streams never end by themselves; without a limit they would hold up every stop.
         *("--timeout-graceful-shutdown", "1"),
         *("--no-server-header", "--no-access-log", "--log-level", "info"),
     ]
 
 
-def worker(queue: Queue) -> list[str]:
-    """Returns the command line of the worker of one queue (see worker/runtime/celery_app.py for the reasons)."""
+def worker(queue: Queue, number: int = 1) -> list[str]:
+    """Returns the command line of a worker of one queue (see worker/runtime/celery_app.py for the reasons).
+
+    Args:
+        queue: what it works on.
+        number: 1 for the queue's first worker on this machine, 2 for the second; each needs a name of its own.
+    """
     return [
         *("python", "-m", "celery", "--app", "worker.runtime.celery_app", "worker"),
-        *("--queues", queue, "--hostname", f"{queue}@%h"),
+        *("--queues", queue, "--hostname", f"{numbered(queue, number)}@%h"),
         *("--pool", "prefork", "--concurrency", "1"),
         *("--without-gossip", "--without-mingle", "--loglevel", "INFO"),
     ]
+
+
+def numbered(name: str, number: int) -> str:
+    """Returns the name of the `number`-th of several, the first without a number."""
+    return name if number == 1 else f"{name}-{number}"
 
 
 def ui(host: str, port: int, script: str = UI_SCRIPT) -> list[str]:
@@ -44,7 +56,7 @@ def ui(host: str, port: int, script: str = UI_SCRIPT) -> list[str]:
     Args:
         host: the address to listen on.
         port: the port to listen on.
-        script: path of frontend/ui/app.py as the process sees it.
+        script: path of frontend/ui/server.py as the process sees it.
     """
     return [
         *("python", "-m", "streamlit", "run", script),

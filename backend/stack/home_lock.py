@@ -95,13 +95,18 @@ class HomeLock:
 
 def is_locked(home: Path) -> bool:
     """Returns whether a stack serves the home now."""
+    return is_held(home / "stack.lock")
+
+
+def is_held(lock: Path) -> bool:
+    """Returns whether a process holds a lock file; none does where there is no such file."""
     try:
-        descriptor = os.open(home / "stack.lock", os.O_RDWR)
+        descriptor = os.open(lock, os.O_RDONLY)
     except OSError:
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
         return True
     finally:
         os.close(descriptor)

@@ -10,26 +10,45 @@ import psutil
 from backend.stack.errors import PortTakenError, StackError
 
 
-def loopback_address(host: str) -> str:
-    """Returns the loopback address that `host` names.
+def listening_address(host: str, *, has_keys: bool) -> str:
+    """Returns the address that `host` names.
+
+    Args:
+        host: `localhost` or an IP address.
+        has_keys: whether the home has a valid API key.
 
     Raises:
-        StackError: when other machines could reach it: Gapscope has no keys yet that would keep strangers out.
+        StackError: when it is no address, or other machines could reach it and nobody has a key.
     """
     if host == "localhost":
         return "127.0.0.1"
     try:
-        loopback = ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
     except ValueError:
-        loopback = False
-    if not loopback:
         raise StackError(
-            f"--host must be a loopback address such as 127.0.0.1, got {host!r}: this version has no API keys, so "
-            "everyone who reaches the machine could use it. From another machine, use a tunnel: "
-            "ssh -L 8501:127.0.0.1:8501 -L 8000:127.0.0.1:8000 THIS-MACHINE",
-            code="host-not-loopback",
+            f"--host must be `localhost` or an IP address of this machine, got {host!r}.", code="host-no-address"
+        ) from None
+    if not address.is_loopback and not has_keys:
+        raise StackError(
+            f"--host {host} can be reached from other machines, so every caller needs an API key, and this home has "
+            "none. Make one first: gapscope keys create YOUR-NAME --role admin (with the same --home). Or stay on "
+            "127.0.0.1 and use a tunnel: ssh -L 8501:127.0.0.1:8501 -L 8000:127.0.0.1:8000 THIS-MACHINE",
+            code="no-api-keys",
         )
     return host
+
+
+def is_loopback(host: str) -> bool:
+    """Returns whether an IP address is reached from this machine only."""
+    return ipaddress.ip_address(host).is_loopback
+
+
+def reachable(host: str) -> str:
+    """Returns the address at which this machine reaches a server that listens on `host`."""
+    address = ipaddress.ip_address(host)
+    if not address.is_unspecified:
+        return host
+    return "127.0.0.1" if address.version == 4 else "::1"
 
 
 def url(host: str, port: int) -> str:

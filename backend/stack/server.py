@@ -136,8 +136,8 @@ def prepare(home: Path) -> EmbeddedServer:
     folder.mkdir(mode=0o700, exist_ok=True)
     folder.chmod(0o700)
     known = remembered(home)
-    if known is not None:
-        stop_leftover(known)
+    if known is not None and not stop_leftover(known):
+        known = None  # this home is a copy: the server is that of the other one
     password = known.password if known else secrets.token_urlsafe(32)
     free = known is not None and ports.is_free(HOST, known.port)
     port = known.port if known is not None and free else ports.free_ports(HOST, 1)[0]
@@ -157,18 +157,23 @@ def connect(url: str, timeout_s: float = 1.0) -> redis.Redis:
     )
 
 
-def stop_leftover(server: EmbeddedServer, timeout_s: float = 5.0) -> None:
+def stop_leftover(server: EmbeddedServer, timeout_s: float = 5.0) -> bool:
     """Stops a server that still answers to this home's password; the caller holds the home's lock.
+
+    Returns:
+        False, and nothing is stopped, when it works on another folder: the home was copied with its password.
 
     Raises:
         StackError: when it does not end.
     """
     try:
         with connect(server.url) as client:
-            client.ping()
+            told = client.config_get("dir")
+            if Path(str(told.get("dir", ""))).resolve() != server.folder.resolve():
+                return False
             client.shutdown()
     except RedisError:
-        return
+        return True
     deadline = time.monotonic() + timeout_s
     while not ports.is_free(HOST, server.port):
         if time.monotonic() > deadline:
@@ -178,6 +183,7 @@ def stop_leftover(server: EmbeddedServer, timeout_s: float = 5.0) -> None:
                 code="server-left-behind",
             )
         time.sleep(0.05)
+    return True
 
 
 def check_given(url: str) -> str:

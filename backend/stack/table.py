@@ -9,7 +9,7 @@ from pathlib import Path
 
 from backend.stack import commands, probes
 from backend.stack.errors import StackError
-from backend.stack.ports import url
+from backend.stack.ports import reachable, url
 from backend.stack.processes import Supervised
 from backend.stack.server import EmbeddedServer
 
@@ -25,16 +25,20 @@ class Plan:
     server: EmbeddedServer | None
     """None: a server was given."""
     redis_url: str
+    train_workers: int = 1
+    """Runs that are trained side by side."""
+    auth: bool = False
+    """Whether API and pages ask for keys."""
 
     @property
     def api_url(self) -> str:
-        """The API's address."""
-        return url(self.host, self.api_port)
+        """The API's address, from this machine."""
+        return url(reachable(self.host), self.api_port)
 
     @property
     def ui_url(self) -> str:
-        """The pages' address."""
-        return url(self.host, self.ui_port)
+        """The pages' address, from this machine."""
+        return url(reachable(self.host), self.ui_port)
 
     @property
     def logs(self) -> Path:
@@ -50,12 +54,12 @@ def ui_script() -> str:
     """
     found = importlib.util.find_spec("frontend")
     for folder in found.submodule_search_locations or () if found else ():
-        script = Path(folder) / "ui" / "app.py"
+        script = Path(folder) / "ui" / "server.py"
         if script.exists():
             return str(script)
     raise StackError(
-        "The pages (frontend/ui/app.py) should be installed beside the backend, and are not. Install all of Gapscope "
-        "with `pip install 'gapscope[all]'`.",
+        "The pages (frontend/ui/server.py) should be installed beside the backend, and are not. Install all of "
+        "Gapscope with `pip install 'gapscope[all]'`.",
         code="ui-missing",
     )
 
@@ -71,6 +75,8 @@ def environment(plan: Plan) -> dict[str, str]:
         # `python -m` would put the working folder first on the path, where anything may lie.
         "PYTHONSAFEPATH": "1",
     }
+    if plan.auth:
+        values["GAPSCOPE_AUTH"] = "on"
     values.setdefault("GAPSCOPE_PUBLIC_URL", plan.api_url)
     values.setdefault("GAPSCOPE_UI_ORIGIN", plan.ui_url)
     return values
@@ -81,21 +87,22 @@ def build(plan: Plan) -> list[Supervised]:
     shared = environment(plan)
     # The pages talk to the API alone: they get no way to Redis.
     ui_environment = {key: value for key, value in shared.items() if key != "GAPSCOPE_REDIS_URL"}
+    here = reachable(plan.host)
     table = []
     if plan.server is not None:
         probe = probes.redis_probe(plan.redis_url)
         table.append(_entry(plan, "server", plan.server.command(), dict(os.environ), probe))
-    api_probe = probes.http_probe(plan.host, plan.api_port, "/api/v1/health/live")
+    api_probe = probes.http_probe(here, plan.api_port, "/api/v1/health/live")
     table.append(_entry(plan, "backend", commands.backend(plan.host, plan.api_port), shared, api_probe))
-    ui_probe = probes.http_probe(plan.host, plan.ui_port, "/_stcore/health")
+    ui_probe = probes.http_probe(here, plan.ui_port, "/_stcore/health")
     ui_command = commands.ui(plan.host, plan.ui_port, ui_script())
     table.append(_entry(plan, "ui", ui_command, ui_environment, ui_probe))
     for queue in commands.QUEUES:
-        worker = _entry(
-            plan, f"worker-{queue}", commands.worker(queue), shared, probes.worker_probe(plan.redis_url, queue)
-        )
-        worker.restart_when_silent = False
-        table.append(worker)
+        for number in range(1, (plan.train_workers if queue == "train" else 1) + 1):
+            name, argv = commands.numbered(f"worker-{queue}", number), commands.worker(queue, number)
+            worker = _entry(plan, name, argv, shared, probes.worker_probe(plan.redis_url, queue))
+            worker.restart_when_silent = False
+            table.append(worker)
     return table
 
 

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from backend.stack import display, logs, ports, processes, record, server, stopping, table
+from backend.access.keys import KeyStore
+from backend.stack import display, local_key, logs, ports, processes, record, server, stopping, table
 from backend.stack.errors import DamagedServerFilesError, StackError
 from backend.stack.home_lock import HomeLock
 from worker.contract.layout import Home
@@ -26,8 +27,16 @@ UPKEEP_S = 2.0
 class Stack:
     """The running stack of one home; `run` returns when it has been stopped."""
 
-    def __init__(self, plan: table.Plan, shown: display.Display) -> None:
+    def __init__(self, plan: table.Plan, shown: display.Display, secret: str | None = None) -> None:
+        """Starts nothing yet.
+
+        Args:
+            plan: what to start.
+            shown: where it is told.
+            secret: the key with which this machine's user enters; None where no key is needed.
+        """
         self._plan = plan
+        self._secret = secret
         self._shown = shown
         self._table = table.build(plan)
         self._orphans = stopping.OrphanWatch()
@@ -91,7 +100,11 @@ class Stack:
 
     def _announce(self) -> None:
         seconds = time.monotonic() - self._began
-        self._shown.say(f"Ready after {seconds:.1f} s. Pages: {self._plan.ui_url}   API: {self._plan.api_url}/docs")
+        # Behind the #, the key reaches the page alone: no log, no history of a proxy.
+        entrance = "" if self._secret is None else f"/login#key={self._secret}"
+        self._shown.say(
+            f"Ready after {seconds:.1f} s. Pages: {self._plan.ui_url}{entrance}   API: {self._plan.api_url}/docs"
+        )
 
     def _give_up_at_start(self, entry: processes.Supervised) -> None:
         words = entry.last_words()
@@ -157,29 +170,41 @@ class Stack:
             key.fileobj.recv(4096)
 
 
-def up(settings: Settings, host: str, api_port: int, ui_port: int, parent: int | None = None) -> None:
+def up(
+    settings: Settings,
+    host: str,
+    api_port: int,
+    ui_port: int,
+    parent: int | None = None,
+    train_workers: int = 1,
+    auth: bool = False,
+) -> None:
     """Runs the stack until it is told to stop.
 
     Args:
         settings: home, and the server's address where one is given.
-        host: the loopback address to listen on.
+        host: the address to listen on; one that other machines reach needs a home with API keys.
         api_port: the API's port; 0 for any free one.
         ui_port: the pages' port; 0 for any free one.
         parent: a process whose end stops the stack, too.
+        train_workers: runs that are trained side by side.
+        auth: ask for keys on loopback, too.
 
     Raises:
         GapscopeError: with what is in the way and what to do about it.
     """
-    host = ports.loopback_address(host)
     home = _ready_home(settings.home)
-    with HomeLock(home) as lock:
+    has_keys = any(key.revoked_at is None and key.name != local_key.NAME for key in KeyStore(home).all())
+    host = ports.listening_address(host, has_keys=has_keys)
+    auth = auth or settings.auth == "on" or not ports.is_loopback(host)
+    with HomeLock(home) as lock, local_key.of_this_stack(home, wanted=auth) as secret:
         processes.adopt_orphans()
         killed = record.kill_leftovers(home)
         api_port, ui_port = _choose_ports(host, api_port, ui_port)
         given = settings.redis_url if "redis_url" in settings.model_fields_set else None
         embedded = server.prepare(home) if given is None else None
         redis_url = embedded.url if embedded is not None else settings.redis_url
-        plan = table.Plan(home, host, api_port, ui_port, embedded, redis_url)
+        plan = table.Plan(home, host, api_port, ui_port, embedded, redis_url, train_workers, auth)
         lock.name_holder(api_url=plan.api_url, ui_url=plan.ui_url)
         about = f"embedded server on port {embedded.port}" if embedded else server.check_given(redis_url)
         shown = display.for_this_terminal() if parent is None else display.PlainDisplay()
@@ -187,7 +212,7 @@ def up(settings: Settings, host: str, api_port: int, ui_port: int, parent: int |
             if killed:
                 shown.say(f"An earlier stack ended badly; ended {len(killed)} processes that it had left behind")
             shown.say(f"Home {home}, {about}, logs in {plan.logs}")
-            Stack(plan, shown).run(parent)
+            Stack(plan, shown, secret).run(parent)
             shown.say("Stopped")
         finally:
             shown.close()

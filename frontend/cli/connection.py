@@ -15,12 +15,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def api_option(command: F) -> F:
-    """Adds --api, which becomes the argument `client`."""
+    """Adds --api, which becomes the argument `client`, closed when the command has ended."""
     return click.option(
         "--api",
         "client",
         metavar="URL",
-        callback=lambda _, __, value: GapscopeClient(value),
+        callback=lambda context, _, value: context.with_resource(GapscopeClient(value)),
         help="Address of the API.  [default: $GAPSCOPE_API_URL, else the stack of ./home]",
     )(command)
 

@@ -19,7 +19,7 @@ import click
 from frontend.cli.showing import event_line
 from frontend.cli.stack import command_line, environment
 from frontend.client import GapscopeClient
-from frontend.client.addresses import stack_record
+from frontend.client.addresses import local_key, stack_record
 from worker.contract.errors import GapscopeError
 from worker.contract.events import RunFinished
 from worker.contract.resources import Run
@@ -39,19 +39,27 @@ class StopRequestedError(Exception):
 @click.option("--host", default="127.0.0.1", show_default=True, help="Loopback address to listen on.")
 @click.option("--api-port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0: a free one.")
 @click.option("--ui-port", default=8501, show_default=True, type=click.IntRange(0, 65535), help="0: a free one.")
+@click.option(
+    "--train-workers", default=1, show_default=True, type=click.IntRange(1, 64), help="Runs trained side by side."
+)
+@click.option("--auth", is_flag=True, help="Ask for API keys on loopback, too; prints an address that holds one.")
 @click.option("--exit-when-done", is_flag=True, help="Stop once both runs have ended.")
-def demo(home: Path | None, host: str, api_port: int, ui_port: int, exit_when_done: bool) -> None:
+def demo(
+    home: Path | None, host: str, api_port: int, ui_port: int, train_workers: int, auth: bool, exit_when_done: bool
+) -> None:
     """Start everything and train a comparison on built-in clips; Ctrl-C stops all.
 
     Two runs with the same clips and seed: `joint` (plain training) and `gmm-adaptive`; nothing else differs.
     """
     folder = (home or Path(os.environ.get("GAPSCOPE_HOME") or "home")).expanduser().resolve()
     arguments = ["--home", str(folder), "--host", host, "--api-port", str(api_port), "--ui-port", str(ui_port)]
+    arguments += ["--train-workers", str(train_workers), *(["--auth"] if auth else [])]
     with _stack(arguments) as stack:
         try:
             record = _wait_until_ready(folder, stack)
             # Not closed: when we are stopped, the threads that follow the runs still use it; they end with us.
-            _compare(GapscopeClient(record["api_url"]), str(record["ui_url"]), stack)
+            client = GapscopeClient(record["api_url"], api_key=local_key(folder))
+            _compare(client, str(record["ui_url"]), stack)
             if not exit_when_done:
                 click.echo("The pages stay open. Ctrl-C stops everything.")
                 stack.wait()

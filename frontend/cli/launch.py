@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from frontend.cli import overrides
 from frontend.cli.connection import api_option, json_option, print_json
 from frontend.cli.watch import follow
 from frontend.client import GapscopeClient
+from worker.contract.errors import GapscopeError
 
 
 @click.command()
@@ -44,6 +46,7 @@ def launch(
         raise click.UsageError("Nothing to launch: give --preset demo, --spec FILE or -o dataset.kind=...")
     body = compose(client, preset, _read(spec_file), list(changes))
     body |= ({"name": name} if name else {}) | ({"tags": list(tags)} if tags else {})
+    _tell_estimate(client, body)
     run = client.create_run(body)
     if not wait:
         if as_json:
@@ -54,6 +57,12 @@ def launch(
         return
     click.echo(run.id, err=True)
     follow(client, run.id, as_json=as_json)
+
+
+def _tell_estimate(client: GapscopeClient, body: dict[str, Any]) -> None:
+    """Prints what the run will take on the disk; a spec that is refused says so at the launch itself."""
+    with contextlib.suppress(GapscopeError):
+        click.echo(client.estimate_run(body).line(), err=True)
 
 
 def compose(client: GapscopeClient, preset: str | None, given: dict[str, Any], changes: list[str]) -> dict[str, Any]:

@@ -18,8 +18,15 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "resume": ("frontend.cli.changes:resume", "Resume failed or cancelled runs."),
     "delete": ("frontend.cli.changes:delete", "Delete runs (to the trash)."),
     "samples": ("frontend.cli.samples:samples", "List samples of a run with their score gaps."),
+    "tag": ("frontend.cli.tag:tag", "Tag or annotate clips of a dataset."),
+    "subsets": ("frontend.cli.subsets:subsets", "List saved subsets of training samples."),
     "score": ("frontend.cli.score:score", "Score a clip with a run's model."),
+    "score-batch": ("frontend.cli.score_batch:score_batch", "Score a folder or a manifest of clips into a table."),
     "export": ("frontend.cli.export:export", "Write a run's table into a file."),
+    "bench": ("frontend.cli.bench:bench", "Run benchmarks on a running Gapscope."),
+    "keys": ("frontend.cli.stack:keys", "Make, list and revoke API keys."),
+    "backup": ("frontend.cli.stack:backup", "Write a home into a file, while its runs go on."),
+    "restore": ("frontend.cli.stack:restore", "Make a home from a backup."),
     "doctor": ("frontend.cli.stack:doctor", "Check this machine and say what is in the way."),
 }
 """Name -> where the command is, and its line in the help."""
@@ -65,7 +72,7 @@ def _explained(error: Exception) -> str:
     text = str(error)
     others = []
     for problem in getattr(error, "errors", None) or ():
-        fault = f"{problem.field}: expected {problem.expected}; got {problem.got}."
+        fault = problem.sentence
         if text.startswith(fault):  # the sentence is that of its first field
             text = f"{fault} {problem.remedy}"
         else:
@@ -88,8 +95,8 @@ def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> 
 def cli() -> None:
     """See, sample by sample, how unevenly an audio-visual model learns, and train it so that it does not.
 
-    `gapscope demo` shows it. Commands other than up, demo and doctor talk to a running Gapscope: the one at
-    GAPSCOPE_API_URL, else the one that serves GAPSCOPE_HOME (or ./home), else http://127.0.0.1:8000.
+    `gapscope demo` shows it. Commands other than up, demo, keys, backup, restore and doctor talk to a running
+    Gapscope: the one at GAPSCOPE_API_URL, else the one that serves GAPSCOPE_HOME (or ./home), else http://127.0.0.1:8000.
     """
 
 

@@ -25,6 +25,7 @@ CLIP = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--run", "run_id", required=True, help="The run whose model scores the clip.")
 @click.option("--label", help="The clip's true class, if known.")
 @click.option("--audio", "audio_path", type=CLIP, help="The clip's sound, if it is another file.")
+@click.option("--hop", "window_hop_s", type=float, help="Seconds between windows over time.  [default: half a window]")
 @click.option("--no-wait", is_flag=True, help="Print the score's id and do not wait.")
 @json_option
 @api_option
@@ -34,6 +35,7 @@ def score(
     run_id: str,
     label: str | None,
     audio_path: Path | None,
+    window_hop_s: float | None,
     no_wait: bool,
     as_json: bool,
 ) -> None:
@@ -46,7 +48,15 @@ def score(
         def sent(done: int, total: int) -> None:
             progress.update(task, completed=done, total=total, description="Uploading" if done < total else "Scoring")
 
-        result = client.score(clip, run_id, label=label, audio_path=audio_path, wait=not no_wait, on_upload=sent)
+        result = client.score(
+            clip,
+            run_id,
+            label=label,
+            audio_path=audio_path,
+            window_hop_s=window_hop_s,
+            wait=not no_wait,
+            on_upload=sent,
+        )
     _print(result, as_json=as_json)
     if result.state in ("failed", "cancelled"):
         sys.exit(1)
@@ -96,6 +106,11 @@ def _remarks(score: Score, result: ScoreResult) -> list[str]:
         lines.append(f"Probability of the dominant group (model-based): {share(result.posterior_imbalanced)}")
     elif result.posterior_reason:
         lines.append(f"No probability of the dominant group: {result.posterior_reason}")
+    place = result.gap_in_training
+    if place is not None and place.outside:
+        lines.append(f"Outside of the training gaps ({figure(place.min)} to {figure(place.max)}): read it with care")
+    if result.opposite_tail:
+        lines.append("Wider than the imbalanced group's mean, on the other side: the opposite tail")
     if len(result.modalities_present) < 2:
         lines.append(f"The clip has only: {', '.join(result.modalities_present)}")
     if result.padded:

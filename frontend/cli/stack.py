@@ -1,4 +1,4 @@
-"""`gapscope up` and `gapscope doctor`: this process becomes `python -m backend.stack`, which has the options."""
+"""`gapscope up`, `keys`, `backup`, `restore`, `doctor`: this process becomes `python -m backend.stack`."""
 
 from __future__ import annotations
 
@@ -49,3 +49,24 @@ def up(context: click.Context) -> None:
 def doctor(context: click.Context) -> None:
     """Check this machine and say what is in the way."""
     _become("doctor", context.args)
+
+
+@click.command(context_settings=PASS_ON)
+@click.pass_context
+def keys(context: click.Context) -> None:
+    """Make, list and revoke API keys."""
+    _become("keys", context.args)
+
+
+@click.command(context_settings=PASS_ON)
+@click.pass_context
+def backup(context: click.Context) -> None:
+    """Write a home into a file, while its runs go on."""
+    _become("backup", context.args)
+
+
+@click.command(context_settings=PASS_ON)
+@click.pass_context
+def restore(context: click.Context) -> None:
+    """Make a home from a backup."""
+    _become("restore", context.args)

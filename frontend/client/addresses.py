@@ -32,3 +32,26 @@ def discover() -> str:
         return given.rstrip("/")
     record = stack_record(Path(os.environ.get("GAPSCOPE_HOME") or "home"))
     return str(record["api_url"]) if record and "api_url" in record else DEFAULT_API_URL
+
+
+def known_key(address: str) -> str | None:
+    """Returns the API key for an address: GAPSCOPE_API_KEY, else that of the stack which serves the home there.
+
+    A key goes to no other address than that of its own stack.
+    """
+    given = os.environ.get("GAPSCOPE_API_KEY", "").strip()
+    if given:
+        return given
+    home = Path(os.environ.get("GAPSCOPE_HOME") or "home")
+    record = stack_record(home)
+    if record is None or str(record.get("api_url", "")).rstrip("/") != address.rstrip("/"):
+        return None
+    return local_key(home)
+
+
+def local_key(home: Path) -> str | None:
+    """Returns the key that a stack keeps in its home for its own user; None where it asks for none."""
+    try:
+        return (home / "local.key").read_text().strip() or None
+    except OSError:
+        return None

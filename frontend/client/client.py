@@ -9,38 +9,46 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
 from urllib.parse import quote
 
-from pydantic import BaseModel
-
-from frontend.client.addresses import discover
+from frontend.client.addresses import discover, known_key
+from frontend.client.annotations import AnnotationCalls
+from frontend.client.batches import BatchCalls
+from frontend.client.comparing import CompareCalls
+from frontend.client.datasets import DatasetCalls
+from frontend.client.files import save
 from frontend.client.follow import ENDED, Follower, OnProgress, wait_until_ended
 from frontend.client.pages import Page
-from frontend.client.transport import Transport, typed, typed_page
+from frontend.client.run_labels import LabelCalls
+from frontend.client.subsets import SubsetCalls
+from frontend.client.transport import Transport, body_of, typed, typed_page
 from frontend.client.uploads import OnUpload, opened
 from worker.contract.errors import GapscopeError
 from worker.contract.events import EVENT, Event
-from worker.contract.resources import Dataset, DatasetSample, Run, SkippedClip
-from worker.contract.scores import SampleRow, Score
+from worker.contract.resources import ExportSize, Run, RunEstimate
+from worker.contract.scores import SampleRow, Score, ScoreSummary
 from worker.contract.spec import Spec
 
 if TYPE_CHECKING:
     import pandas
 
-Report = Literal["classes", "confusion", "cube", "flow", "heatmap", "diagnosis"]
+Report = Literal["classes", "confusion", "cube", "flow", "heatmap", "map", "diagnosis"]
 PAGE_SIZE = 500
 
 
-class GapscopeClient:
+class GapscopeClient(AnnotationCalls, BatchCalls, CompareCalls, DatasetCalls, LabelCalls, SubsetCalls):
     """A client of one Gapscope API. Safe to share between threads; use it as a context manager, or close it."""
 
-    def __init__(self, base_url: str | None = None, *, timeout_s: float = 30.0) -> None:
+    def __init__(self, base_url: str | None = None, *, timeout_s: float = 30.0, api_key: str | None = None) -> None:
         """Connects to nothing yet.
 
         Args:
             base_url: the API's address, such as http://127.0.0.1:8000. By default GAPSCOPE_API_URL, else the stack
                 that serves GAPSCOPE_HOME (or ./home), else http://127.0.0.1:8000.
             timeout_s: longest silence of the API, seconds.
+            api_key: for an API that asks for keys. By default GAPSCOPE_API_KEY, else, where the address is that of
+                the stack that serves the home, the key which that stack keeps there for its own user.
         """
-        self._transport = Transport(base_url or discover(), timeout_s)
+        address = base_url or discover()
+        self._transport = Transport(address, timeout_s, api_key=api_key or known_key(address))
 
     @property
     def base_url(self) -> str:
@@ -59,15 +67,34 @@ class GapscopeClient:
         """Closes the connections."""
         self.close()
 
+    def me(self) -> dict[str, Any]:
+        """Returns who the API takes this client for: name, role, needs_key."""
+        return cast(dict[str, Any], self._transport.get("/access/me"))
+
+    def ticket(self, path: str, method: Literal["GET", "POST"] = "GET") -> str:
+        """Returns an address, path and query, that a browser may open for a while without a key.
+
+        Args:
+            path: of the API, prefix included, without a query.
+            method: of the browser's request.
+        """
+        answer = self._transport.post("/access/tickets", {"path": path, "method": method})
+        return str(answer["address"])
+
     # --- runs ---
 
-    def create_run(self, spec: Mapping[str, Any] | Spec) -> Run:
+    def create_run(self, spec: Mapping[str, Any] | Spec, *, key: str | None = None) -> Run:
         """Returns a new run.
 
         Args:
             spec: a RunSpec, or its fields; may name a `preset`, whose top-level fields the others replace.
+            key: of this launch: the same spec sent again under it within a day gives the same run. None: a new run.
         """
-        return typed(Run, self._transport.post("/runs", _body(spec)))
+        return typed(Run, self._transport.post("/runs", body_of(spec), key=key))
+
+    def estimate_run(self, spec: Mapping[str, Any] | Spec) -> RunEstimate:
+        """Returns what a run would take (time, memory, disk), or raises what its launch would; launches nothing."""
+        return typed(RunEstimate, self._transport.post("/runs/estimate", body_of(spec)))
 
     def runs(
         self,
@@ -76,12 +103,15 @@ class GapscopeClient:
         dataset: str | None = None,
         objective: str | None = None,
         tag: str | None = None,
+        text: str | None = None,
+        series: bool | None = None,
         sort: str | None = None,
         limit: int | None = None,
         cursor: str | None = None,
     ) -> Page[Run]:
-        """Returns a page of runs, newest first unless `sort` says otherwise."""
-        filters = {"state": state, "dataset": dataset, "objective": objective, "tag": tag}
+        """Returns a page of runs, newest first unless `sort` says otherwise; with `series` they have thinned curves."""
+        filters = {"state": state, "dataset": dataset, "objective": objective, "tag": tag, "text": text}
+        filters["series"] = None if series is None else str(series).lower()
         return typed_page(Run, self._transport.get("/runs", **filters, sort=sort, limit=limit, cursor=cursor))
 
     def run(self, run_id: str) -> Run:
@@ -171,9 +201,15 @@ class GapscopeClient:
                 break
         return pandas.json_normalize(rows)
 
-    def sample(self, run_id: str, sample_id: str) -> dict[str, Any]:
-        """Returns one sample of a run: its rows over all epochs and the addresses of its media."""
-        return dict(self._transport.get(f"/runs/{run_id}/samples/{quote(sample_id)}"))
+    def sample(self, run_id: str, sample_id: str, *, epoch: int | None = None) -> dict[str, Any]:
+        """Returns one sample of a run: its gap over all epochs, rows of up to 50, and the addresses of its media.
+
+        Args:
+            run_id: the run.
+            sample_id: the sample.
+            epoch: one that the rows must reach; else they are of the newest epochs.
+        """
+        return dict(self._transport.get(f"/runs/{run_id}/samples/{quote(sample_id)}", epoch=epoch))
 
     def report(self, run_id: str, name: Report, **parameters: Any) -> dict[str, Any]:
         """Returns one of a run's tables that do not fit into an event, such as the confusion matrix."""
@@ -188,46 +224,14 @@ class GapscopeClient:
         format: Literal["csv", "parquet"] = "csv",
     ) -> int:
         """Writes a run's table into a file; returns its bytes. The file appears once it is complete."""
-        target = Path(path)
-        partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-        written = 0
-        try:
-            with (
-                self._transport.stream(f"/runs/{run_id}/export", {}, 120.0, table=table, format=format) as response,
-                partial.open("wb") as file,
-            ):
-                for chunk in response.iter_bytes():
-                    written += file.write(chunk)
-            partial.replace(target)
-        finally:
-            partial.unlink(missing_ok=True)
-        return written
+        with self._transport.stream(f"/runs/{run_id}/export", {}, 120.0, table=table, format=format) as response:
+            return save(response.iter_bytes(), Path(path))
 
-    # --- datasets ---
-
-    def datasets(self, *, limit: int | None = None, cursor: str | None = None) -> Page[Dataset]:
-        """Returns a page of datasets."""
-        return typed_page(Dataset, self._transport.get("/datasets", limit=limit, cursor=cursor))
-
-    def register_dataset(self, spec: Mapping[str, Any] | Spec) -> Dataset:
-        """Registers a dataset and begins to prepare it.
-
-        Args:
-            spec: a dataset spec, or its fields: {kind, ..., id?}.
-        """
-        return typed(Dataset, self._transport.post("/datasets", _body(spec)))
-
-    def dataset(self, dataset_id: str) -> Dataset:
-        """Returns a dataset as it is now."""
-        return typed(Dataset, self._transport.get(f"/datasets/{dataset_id}"))
-
-    def dataset_samples(self, dataset_id: str, **filters: Any) -> Page[DatasetSample]:
-        """Returns a page of a dataset's clips."""
-        return typed_page(DatasetSample, self._transport.get(f"/datasets/{dataset_id}/samples", **filters))
-
-    def skipped(self, dataset_id: str, **filters: Any) -> Page[SkippedClip]:
-        """Returns a page of the clips that preparation left out."""
-        return typed_page(SkippedClip, self._transport.get(f"/datasets/{dataset_id}/skipped", **filters))
+    def export_size(
+        self, run_id: str, *, table: Literal["samples", "epochs"] = "samples", **filters: Any
+    ) -> ExportSize:
+        """Returns rows and bytes of a run's table as a file; the filters are those of `samples`."""
+        return typed(ExportSize, self._transport.get(f"/runs/{run_id}/export/size", table=table, **filters))
 
     # --- scores ---
 
@@ -238,6 +242,7 @@ class GapscopeClient:
         *,
         label: str | None = None,
         audio_path: str | os.PathLike[str] | None = None,
+        window_hop_s: float | None = None,
         wait: bool = True,
         timeout_s: float = 300.0,
         on_upload: OnUpload | None = None,
@@ -249,12 +254,14 @@ class GapscopeClient:
             run_id: the run whose model scores it.
             label: its true class, if known: the gap is then that of this class.
             audio_path: its sound, if that is another file.
+            window_hop_s: seconds from one window over time to the next; half a window by default.
             wait: wait for the scores; else the score returned is still queued.
             timeout_s: how long to wait, seconds.
             on_upload: told how many bytes of how many were sent.
         """
         files = {"file": Path(path)} | ({"audio_file": Path(audio_path)} if audio_path is not None else {})
-        fields = {"run_id": run_id} | ({"label": label} if label is not None else {})
+        asked = {"run_id": run_id, "label": label, "window_hop_s": window_hop_s}
+        fields = {name: str(value) for name, value in asked.items() if value is not None}
         deadline = time.monotonic() + timeout_s
         with opened(files, on_upload) as parts:
             parameters = {"wait": 10} if wait else None
@@ -273,9 +280,42 @@ class GapscopeClient:
             score = self.get_score(score.id)
         return score
 
+    def score_sample(
+        self,
+        run_id: str,
+        dataset_id: str,
+        sample_id: str,
+        *,
+        label: str | None = None,
+        window_hop_s: float | None = None,
+    ) -> Score:
+        """Scores a clip of a dataset; nothing is uploaded. Returns at once: get_score has the scores in time.
+
+        Args:
+            run_id: the run whose model scores it.
+            dataset_id: the prepared dataset.
+            sample_id: its clip.
+            label: the class whose gap is wanted; by default the clip's own, where the run knows it.
+            window_hop_s: seconds from one window over time to the next; half a window by default.
+        """
+        asked = {"run_id": run_id, "dataset_id": dataset_id, "sample_id": sample_id}
+        options = {"label": label, "window_hop_s": window_hop_s}
+        known = {name: value for name, value in options.items() if value is not None}
+        return typed(Score, self._transport.post("/scores", asked | known))
+
+    def scores(
+        self, *, run_id: str | None = None, limit: int | None = None, cursor: str | None = None
+    ) -> Page[ScoreSummary]:
+        """Returns a page of scores in short, newest first."""
+        return typed_page(ScoreSummary, self._transport.get("/scores", run_id=run_id, limit=limit, cursor=cursor))
+
     def get_score(self, score_id: str) -> Score:
         """Returns a score as it is now."""
         return typed(Score, self._transport.get(f"/scores/{score_id}"))
+
+    def delete_score(self, score_id: str) -> int:
+        """Deletes an ended score and its uploaded clip; returns the bytes that this freed."""
+        return int(self._transport.decoded(self._transport.send("DELETE", f"/scores/{score_id}"))["freed_bytes"])
 
     # --- the machine ---
 
@@ -296,7 +336,3 @@ class GapscopeClient:
                 return False
             raise
         return True
-
-
-def _body(spec: Mapping[str, Any] | Spec) -> dict[str, Any]:
-    return spec.model_dump(mode="json") if isinstance(spec, BaseModel) else dict(spec)

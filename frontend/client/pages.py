@@ -11,10 +11,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Page(Generic[T]):
-    """Some items of a list, and the cursor of the next page (None at the end)."""
+    """Some items of a list, the cursor of the next page (None at the end), and how many there are in all if known."""
 
     items: list[T]
     next: str | None
+    total: int | None = None
 
     def __iter__(self) -> Iterator[T]:
         """Goes over this page's items."""

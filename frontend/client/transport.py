@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from frontend.client.errors import ServerError, UnreachableError, error_from
 from frontend.client.pages import Page
+from worker.contract.spec import Spec
 
 PREFIX = "/api/v1"
 PAUSES_S = (0.2, 0.8)
@@ -24,13 +25,16 @@ M = TypeVar("M", bound=BaseModel)
 class Transport:
     """A connection pool to one API; may be shared by threads."""
 
-    def __init__(self, base_url: str, timeout_s: float, pauses_s: tuple[float, ...] = PAUSES_S) -> None:
+    def __init__(
+        self, base_url: str, timeout_s: float, pauses_s: tuple[float, ...] = PAUSES_S, api_key: str | None = None
+    ) -> None:
         """Connects to nothing yet.
 
         Args:
             base_url: the API's address, without the prefix.
             timeout_s: longest silence of the API.
             pauses_s: pauses before the second, third, ... try of an idempotent call.
+            api_key: sent with each call; None: the API asks for none.
         """
         self.base_url = base_url.rstrip("/")
         self._pauses_s = pauses_s
@@ -41,6 +45,7 @@ class Transport:
             timeout=httpx.Timeout(timeout_s, connect=5.0),
             follow_redirects=True,
             trust_env=not loopback,
+            headers={"Authorization": f"Bearer {api_key}"} if api_key else None,
         )
 
     def close(self) -> None:
@@ -51,9 +56,15 @@ class Transport:
         """Returns the JSON of a GET."""
         return self.decoded(self.send("GET", path, parameters=parameters))
 
-    def post(self, path: str, body: Any = None) -> Any:
-        """Returns the JSON of a POST. It carries an Idempotency-Key, so it may be sent again when the line breaks."""
-        headers = {"Idempotency-Key": str(uuid.uuid4())}
+    def post(self, path: str, body: Any = None, *, key: str | None = None) -> Any:
+        """Returns the JSON of a POST. It carries an Idempotency-Key, so it may be sent again when the line breaks.
+
+        Args:
+            path: below the prefix.
+            body: sent as JSON.
+            key: the Idempotency-Key; None: one of this call alone.
+        """
+        headers = {"Idempotency-Key": key or str(uuid.uuid4())}
         return self.decoded(self.send("POST", path, json=body, headers=headers, idempotent=True))
 
     def send(
@@ -154,8 +165,13 @@ def typed(model: type[M], value: Any) -> M:
 
 def typed_page(model: type[M], value: Any) -> Page[M]:
     """Returns a page of a list as models of the contract."""
-    return Page([typed(model, item) for item in value["items"]], value["next"])
+    return Page([typed(model, item) for item in value["items"]], value["next"], value.get("total"))
 
 
 def _present(parameters: Parameters | None) -> dict[str, Any]:
     return {name: value for name, value in (parameters or {}).items() if value is not None}
+
+
+def body_of(spec: Mapping[str, Any] | Spec) -> dict[str, Any]:
+    """Returns a spec, or its fields, as the body of a request."""
+    return spec.model_dump(mode="json") if isinstance(spec, BaseModel) else dict(spec)

@@ -7,18 +7,27 @@ from typing import Final
 
 import streamlit as st
 
-from frontend.ui import links
+from frontend.ui import links, notices
 from frontend.ui.service import guarded
 from frontend.ui.views import compare, datasets, new_run, run, runs, system, test_clip
 
 BRAND: Final = Path(__file__).parent / "brand"
 STYLE: Final = """<style>
 [data-stale=true] { opacity: 1 !important; transition: none !important; }
-[data-testid=stMainBlockContainer] { padding-top: 4.6rem; padding-bottom: 3rem; max-width: 1640px; }
+[data-testid=stMainBlockContainer] { padding-top: 4.6rem; padding-bottom: 3rem; padding-left: 2rem;
+  padding-right: 2rem; max-width: 1760px; }
 [data-testid=stMetricValue], [data-testid=stMetricLabel], td, th { font-variant-numeric: tabular-nums; }
 [data-testid=stMetricLabel] p { font-size: 0.86rem; }
 [data-testid=stMetricValue] { line-height: 1.35; }
+[data-testid=stVegaLiteChart] + [data-testid=stElementToolbar],
+[data-testid=stFullScreenFrame]:has([data-testid=stVegaLiteChart]) [data-testid=stElementToolbar] { display: none; }
 [data-testid=stToastContainer] { top: auto; bottom: 1rem; }
+[data-testid=stCaptionContainer] { color: color-mix(in srgb, currentcolor 74%, transparent) !important;
+  opacity: 1 !important; }
+button[kind=primary], button[kind=primaryFormSubmit], [data-tag] { background-color: #0F766E !important;
+  border-color: #0F766E !important; }
+a:focus-visible, button:focus-visible, [tabindex]:focus-visible, summary:focus-visible {
+  outline: 2px solid light-dark(#0F766E, #4CC9B6) !important; outline-offset: 2px; }
 </style>"""
 
 
@@ -45,7 +54,10 @@ def main() -> None:
     home = st.Page(
         lambda: st.switch_page(pages["runs"]), title="Gapscope", url_path="", default=True, visibility="hidden"
     )
-    st.navigation([home, *pages.values()], position="top").run()
+    page = st.navigation([home, *pages.values()], position="top")
+    st.set_page_config(page_title=f"{page.title} · Gapscope" if page is not home else "Gapscope")
+    page.run()
+    notices.draw()
 
 
 main()

@@ -1,16 +1,19 @@
 """What a run's figures say, in sentences: each with its numerator, denominator, split and epoch.
 
-Pure functions. A sentence says what was measured; nothing here says why, since that takes a solo baseline.
+Pure functions over the events and over what the API counts of the clips' quality. A sentence says what was measured;
+nothing here says why, since that takes a solo baseline.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from frontend.ui import words
 from frontend.ui.history import History, Split, split_report
 from worker.contract.events import EpochFinished, Mixture, SplitReport
+from worker.contract.quality import FLAGS
 
 Tone = Literal["plain", "good", "watch"]
 LEAST_CHANGE: Final = 0.02
@@ -22,13 +25,22 @@ CLOSINGS: Final[dict[str, str]] = {
     "strong and weak": "The gap narrowed: the strong modality fell, and the weak one rose",
     "": "The gap narrowed",
 }
-"""How a gap closed, the larger move first; a change of accuracy under LEAST_CHANGE is none."""
+"""How a gap closed, the larger move first; a change under LEAST_CHANGE is none, and after a tie nobody was weak."""
 VERDICTS: Final[dict[str, str]] = {
     "bimodal": "Two Gaussians fit the gaps better than one, with two modes.",
     "three components": "Three Gaussians fit the gaps better than two: look at both tails apart (signed mixture).",
     "unimodal": "The test does not tell two groups apart: read the curves as a description, not as two groups.",
     "degenerate": "Too few gaps, or too narrow, for a mixture: no group is told apart.",
 }
+
+
+FAULTS: Final[dict[str, str]] = {
+    f"{flag.name}-{modality}-dominant": f"{flag.title}: more often where {modality} dominates"
+    for flag in FLAGS
+    for modality in ("audio", "visual")
+}
+"""Code of the API's finding -> headline."""
+SAME_CONTENT: Final = "same-content-"
 
 
 @dataclass(frozen=True)
@@ -38,6 +50,15 @@ class Finding:
     title: str
     text: str
     tone: Tone = "plain"
+
+
+@dataclass(frozen=True)
+class Solo:
+    """What a run on one modality reached on the validation split at its last epoch."""
+
+    name: str
+    accuracy: float
+    num_samples: int
 
 
 def verdict(mixture: Mixture | None) -> str:
@@ -65,7 +86,8 @@ def dominance(report: SplitReport, split: Split) -> Finding | None:
         ("audio", audio, "visual", visual) if audio >= visual else ("visual", visual, "audio", audio)
     )
     if lead_count == 0:
-        return Finding("No modality dominates", f"None of {total} {name} clips has a gap of 0.5 or more.", "good")
+        tone: Tone = "good" if groups.similar_wrong <= total / 2 else "plain"  # early on neither modality knows yet
+        return Finding("No modality dominates", f"None of {total} {name} clips has a gap of 0.5 or more.", tone)
     title = f"{lead}-dominant: {words.percent(lead_count / total)}".capitalize()
     text = (
         f"{lead_count} of {total} {name} clips are {lead}-dominant (a gap of 0.5 or more), {other_count} "
@@ -74,8 +96,8 @@ def dominance(report: SplitReport, split: Split) -> Finding | None:
     return Finding(title, text, "watch" if lead_count > 2 * other_count and lead_count / total > 0.2 else "plain")
 
 
-def accuracies(report: SplitReport, split: Split) -> Finding:
-    """Returns the accuracies with their split and where the unimodal ones come from."""
+def accuracies(report: SplitReport, split: Split, num_classes: int | None = None) -> Finding:
+    """Returns the accuracies with their split, where the unimodal ones come from, and what chance would reach."""
     values = report.accuracy
     title = f"Fused {words.percent(values.fused)}"
     if values.audio is None or values.visual is None:
@@ -85,6 +107,8 @@ def accuracies(report: SplitReport, split: Split) -> Finding:
         f"Audio reaches {words.percent(values.audio)} and visual {words.percent(values.visual)} of {clips}, read by "
         f"{words.SOURCES[report.unimodal_source]}."
     )
+    if num_classes:
+        text += f" Guessing one of {num_classes} classes reaches about {words.percent(1 / num_classes)}."
     return Finding(title, text)
 
 
@@ -128,7 +152,8 @@ def gap_change(before: EpochFinished, now: EpochFinished, split: Split) -> Findi
         return Finding("The gap is steady", text)
     if change > 0:
         return Finding("The gap widened", text, "watch")
-    return Finding(CLOSINGS[moves[0]], text, "watch" if "strong" in moves[0] else "good")
+    tone: Tone = "watch" if "strong" in moves[0] else "good" if moves[0] else "plain"
+    return Finding(CLOSINGS[moves[0]], text, tone)
 
 
 def _moves(old: SplitReport, new: SplitReport) -> tuple[str, str]:
@@ -139,13 +164,62 @@ def _moves(old: SplitReport, new: SplitReport) -> tuple[str, str]:
     audio, visual = ("audio", a[0], a[1]), ("visual", v[0], v[1])
     strong, weak = (audio, visual) if a[0] >= v[0] else (visual, audio)
     fell, rose = strong[1] - strong[2], weak[2] - weak[1]
+    stayed = strong[1] > weak[1] and strong[2] >= weak[2]
     text = (
         f"The stronger modality ({strong[0]}) went {words.percent(strong[1])} → {words.percent(strong[2])}, "
         f"the weaker ({weak[0]}) {words.percent(weak[1])} → {words.percent(weak[2])}."
+        if stayed
+        else f"Audio went {words.percent(a[0])} → {words.percent(a[1])}, "
+        f"visual {words.percent(v[0])} → {words.percent(v[1])}."
     )
     moved = [(rose, "weak"), (fell, "strong")]
-    said = [name for change, name in sorted(moved, reverse=True) if change >= LEAST_CHANGE]
+    said = [name for change, name in sorted(moved, reverse=True) if change >= LEAST_CHANGE and strong[1] > weak[1]]
     return " and ".join(said), text
+
+
+def against_alone(report: SplitReport, split: Split, solo: Mapping[str, Solo]) -> list[Finding]:
+    """Returns, for each modality with a baseline trained on it alone, which of both reads more clips right.
+
+    Args:
+        report: the validation split at the shown epoch.
+        split: whose figures; baselines are known for validation alone.
+        solo: the baseline of audio and of visual, where there is one.
+    """
+    found = []
+    for name, baseline in solo.items() if split == "validation" else ():
+        here = getattr(report.accuracy, name)
+        if here is None or report.num_samples != baseline.num_samples:
+            continue
+        short = baseline.accuracy - here
+        title = (
+            f"{name.capitalize()} is below what it reaches alone"
+            if short >= LEAST_CHANGE
+            else f"{name.capitalize()} is above what it reaches alone"
+            if short <= -LEAST_CHANGE
+            else f"{name.capitalize()} is at what it reaches alone"
+        )
+        text = (
+            f"{name.capitalize()} {words.percent(here)} of {words.count(report.num_samples, 'validation clip')}; "
+            f"trained alone it reaches {words.percent(baseline.accuracy)} of the same clips (last epoch of "
+            f"“{words.plain(baseline.name)}”)."
+        )
+        found.append(Finding(title, text, "watch" if short >= LEAST_CHANGE else "plain"))
+    return found
+
+
+def counted(document: Mapping[str, Any]) -> list[Finding]:
+    """Returns what the API counted of the clips' quality: faults of a dominant group, content of two splits.
+
+    Args:
+        document: GET /runs/{id}/diagnosis.
+    """
+    found = []
+    for item in document.get("findings", ()):
+        if item["code"].startswith(SAME_CONTENT):
+            found.append(Finding("The same content stands in two splits", item["text"], "watch"))
+        elif item["code"] in FAULTS:
+            found.append(Finding(FAULTS[item["code"]], item["text"], "watch"))
+    return found
 
 
 def findings(history: History, shown: EpochFinished, split: Split) -> list[Finding]:
@@ -163,7 +237,7 @@ def findings(history: History, shown: EpochFinished, split: Split) -> list[Findi
     said = [
         dominance(report, split),
         gap_change(before, shown, split) if before else None,
-        accuracies(report, split),
+        accuracies(report, split, len(history.started.classes) if history.started else None),
         both_wrong(report, split),
     ]
     return [finding for finding in said if finding]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import OrderedDict
 from typing import Final, Protocol
 
 import streamlit as st
@@ -13,6 +14,12 @@ from worker.contract.events import Event
 
 PAGE: Final = 500
 LEAST_AGE_S: Final = 0.4
+MOST_EPOCHS: Final = 4_000
+"""Epochs that are kept in all, of 25 KB each."""
+IN_USE_S: Final = 60.0
+"""A feed that was asked for so lately stays, however many there are: a browser looks at it."""
+IDLE_S: Final = 300.0
+"""One that nobody asked for so long goes, however few there are: it is fetched again in a moment."""
 
 
 class EventSource(Protocol):
@@ -30,6 +37,8 @@ class Feed:
         self.history = History()
         self._lock = threading.Lock()
         self._asked_at = float("-inf")
+        self.wanted_at = 0.0
+        """When a page last wanted it, on the monotonic clock."""
 
     def advance(self, source: EventSource) -> History:
         """Fetches what is new and returns the history; browsers that ask at the same moment share one request.
@@ -56,7 +65,38 @@ class Feed:
                 return
 
 
-@st.cache_resource(max_entries=64, show_spinner=False)
+class Feeds:
+    """The feeds of the runs that were looked at lately: not more epochs in all than memory has room for."""
+
+    def __init__(self) -> None:
+        self._feeds: OrderedDict[str, Feed] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def of(self, run_id: str) -> Feed:
+        """Returns a run's feed; those that nobody asked for lately go, sooner where there are too many epochs."""
+        with self._lock:
+            feed = self._feeds.pop(run_id, None) or Feed(run_id)
+            feed.wanted_at = time.monotonic()
+            self._feeds[run_id] = feed
+            epochs = sum(len(one.history.epochs) for one in self._feeds.values())
+            for other in list(self._feeds.values()):
+                idle_s = feed.wanted_at - other.wanted_at
+                if idle_s < (IDLE_S if epochs <= MOST_EPOCHS else IN_USE_S) or other is feed:
+                    break
+                epochs -= len(other.history.epochs)
+                del self._feeds[other.run_id]
+        return feed
+
+    def __len__(self) -> int:
+        """Returns how many runs have a feed."""
+        return len(self._feeds)
+
+
+@st.cache_resource(show_spinner=False)
+def _feeds() -> Feeds:
+    return Feeds()
+
+
 def feed_of(run_id: str) -> Feed:
     """Returns the process's feed of a run."""
-    return Feed(run_id)
+    return _feeds().of(run_id)

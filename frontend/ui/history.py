@@ -24,6 +24,7 @@ from worker.contract.events import (
     RunResumed,
     RunStarted,
     SplitReport,
+    Stage,
 )
 
 Split = Literal["train", "validation", "test"]
@@ -31,6 +32,7 @@ MixtureName = Literal["mixture", "signed_mixture"]
 MAX_POINTS: Final = 240
 """Epochs that a curve draws at most: a longer run is thinned, its first and newest epoch always kept."""
 HEAT_BINS: Final = 40
+GRADIENT_PARTS: Final[dict[str, str]] = {"audio": "Audio", "visual": "Visual", "fusion": "Fusion"}
 
 
 @dataclass
@@ -92,12 +94,13 @@ class History:
         position = min(epoch, len(self.epochs))
         return self.epochs[position - 1] if position >= 1 else None
 
+    def boundaries(self) -> list[tuple[int, Stage]]:
+        """Returns the last epoch of each stage that is over, with the stage that follows it."""
+        return [(before.epoch, after.stage) for before, after in pairwise(self.epochs) if before.stage != after.stage]
+
     def stage_boundary(self) -> int | None:
-        """Returns the last epoch of stage 1 if stage 2 has begun, else None."""
-        for before, after in pairwise(self.epochs):
-            if before.stage == "warm-up" and after.stage != "warm-up":
-                return before.epoch
-        return None
+        """Returns the last epoch of stage 1 if a later stage has begun, else None."""
+        return next((epoch for epoch, _ in self.boundaries()), None)
 
     def thinned(self) -> list[EpochFinished]:
         """Returns at most MAX_POINTS epochs, evenly spread, with the first and the newest."""
@@ -114,14 +117,22 @@ def split_report(event: EpochFinished, split: Split) -> SplitReport | None:
     return report
 
 
+def known_accuracies(report: SplitReport) -> dict[str, float]:
+    """Returns accuracy by prediction; of a run on one modality the fused one is left out, since it is the same."""
+    values = {name: getattr(report.accuracy, name) for name in words.MODALITIES}
+    known = {name: value for name, value in values.items() if value is not None}
+    if report.unimodal_source == "solo" and len(known) > 1:
+        known.pop("fused", None)
+    return known
+
+
 def accuracy_table(history: History, split: Split) -> pd.DataFrame:
-    """Returns epoch, series (Fused, Audio, Visual) and accuracy (0..1), a row for each known value."""
+    """Returns epoch, series (Fused, Audio, Visual) and accuracy (0..1), a row for each value of `known_accuracies`."""
     rows = [
-        (event.epoch, title, value)
+        (event.epoch, words.MODALITIES[name], value)
         for event in history.thinned()
         if (report := split_report(event, split))
-        for name, title in words.MODALITIES.items()
-        if (value := getattr(report.accuracy, name)) is not None
+        for name, value in known_accuracies(report).items()
     ]
     return pd.DataFrame(rows, columns=["epoch", "series", "accuracy"])
 
@@ -147,6 +158,32 @@ def mixture_table(history: History, split: Split, name: MixtureName = "mixture")
             title = words.ROLES[part.role]
             rows.append((event.epoch, title, part.weight, part.mean, part.mean - spread, part.mean + spread))
     return pd.DataFrame(rows, columns=["epoch", "component", "weight", "mean", "low", "high"])
+
+
+def share_table(history: History) -> pd.DataFrame:
+    """Returns epoch, part (Audio, Visual, Fusion: those the run has) and share (0..1) of the squared gradient norm."""
+    epochs = history.thinned()
+    parts = [name for name in GRADIENT_PARTS if any(getattr(event.gradient_share, name) for event in epochs)]
+    rows = [
+        (event.epoch, GRADIENT_PARTS[name], getattr(event.gradient_share, name)) for event in epochs for name in parts
+    ]
+    return pd.DataFrame(rows, columns=["epoch", "part", "share"])
+
+
+def number_table(history: History, of: Literal["loss_terms", "method"]) -> pd.DataFrame:
+    """Returns epoch, name and value of the loss terms or of the method's own coefficients; numbers alone.
+
+    Args:
+        history: the run.
+        of: which of the epoch event's tables.
+    """
+    rows = [
+        (event.epoch, name.replace("_", " "), float(value))
+        for event in history.thinned()
+        for name, value in getattr(event, of).items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    ]
+    return pd.DataFrame(rows, columns=["epoch", "name", "value"])
 
 
 def group_table(history: History, split: Split) -> pd.DataFrame:

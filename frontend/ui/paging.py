@@ -39,25 +39,26 @@ class Pager:
         """Number of the page, from 1."""
         return len(self._seen) + 1
 
-    def draw(self, following: str | None) -> None:
+    def draw(self, following: str | None, names: tuple[str, str] = ("Previous", "Next")) -> None:
         """Draws the buttons; nothing where one page holds all.
 
         Args:
             following: the API's `next`.
+            names: of the buttons back and forth.
         """
         if following is None and not self._seen:
             return
         with st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center"):
             st.caption(f"Page {self.number}", width="content")
             st.button(
-                "Previous",
+                names[0],
                 key=f"{self._name}_previous",
                 icon=":material/chevron_left:",
                 disabled=not self._seen,
                 on_click=self._back,
             )
             st.button(
-                "Next",
+                names[1],
                 key=f"{self._name}_next",
                 icon=":material/chevron_right:",
                 disabled=following is None,

@@ -12,6 +12,7 @@ from worker.contract.errors import FieldProblem
 FieldKind = Literal["choice", "toggle", "integer", "number", "text", "tags", "object", "variant"]
 LABELS: Final[dict[str, str]] = {
     "objective": "Method",
+    "num_epochs": "Epochs that are measured",
     "num_train": "Training clips",
     "num_validation": "Validation clips",
     "num_test": "Test clips",
@@ -19,14 +20,36 @@ LABELS: Final[dict[str, str]] = {
     "num_mels": "Mel bins",
     "num_frames": "Video frames",
     "num_features": "Features of a modality",
+    "num_hidden": "Hidden features",
+    "features_root": "Folder of the features",
+    "clip_norm": "Largest gradient norm",
+    "accumulate": "Batches a step",
+    "early_stopping": "Early stopping",
+    "min_change": "Least change that counts",
+    "class_weights": "Class weights",
+    "audio_weights": "First weights of the audio encoder",
+    "visual_weights": "First weights of the visual encoder",
+    "resize_to": "Resize to (pixels)",
+    "gate_by": "Modality that makes the gates",
+    "film_by": "Modality that scales and shifts the other",
     "lambda_gap": "Lambda (gap)",
     "gaps": "Training gaps",
-    "warm_up_epochs": "Epochs of stage 1",
+    "warm_up_epochs": "Warm-up epochs",
+    "subset": "Train on a saved subset (id)",
+    "start_from": "Start from the weights of a run (id)",
+    "start_weights": "Weights of that run",
+    "purification": "Fine-tune",
+    "purification_epochs": "Epochs of fine-tuning",
+    "purification_threshold": "Selected below this probability",
+    "purification_drop_wrong": "Drop wrong",
     "preprocess": "Preparation of the clips",
     "id": "Registered dataset",
+    "fft_samples": "FFT (samples)",
 }
 UNITS: Final[dict[str, str]] = {"_s": " (seconds)", "_hz": " (Hz)", "_samples": " (samples)"}
 MISSING: Final = object()
+SOURCE_MARK: Final = "x-source"
+"""In the schema of a field that names an earlier run: the method with which that run is trained."""
 LONGEST_GOT: Final = 60
 
 
@@ -41,6 +64,7 @@ class Field:
         fields: of an object; none of them is the `kind`.
         variants: of a variant: `kind` (or "reference") to the object that it stands for.
         fixed: constants that an object carries unseen, such as its `kind`.
+        source: the method whose finished runs the field names one of.
     """
 
     path: str
@@ -57,6 +81,7 @@ class Field:
     fields: tuple[Field, ...] = ()
     variants: Mapping[str, Field] = field(default_factory=dict)
     fixed: Mapping[str, Any] = field(default_factory=dict)
+    source: str | None = None
 
     @property
     def name(self) -> str:
@@ -68,6 +93,7 @@ def label_of(name: str) -> str:
     """Returns the label of a field: its own words, units spelled out."""
     if name in LABELS:
         return LABELS[name]
+    name = name.removeprefix("num_")
     for suffix, unit in UNITS.items():
         if name.endswith(suffix):
             return name.removesuffix(suffix).replace("_", " ").capitalize() + unit
@@ -116,7 +142,9 @@ def _field(path: str, node: dict[str, Any], definitions: Mapping[str, Any], requ
         rest = [option for option in options if option.get("type") != "null"]
         beside = {key: value for key, value in node.items() if key != "anyOf"}
         inner = _resolve(rest[0], definitions) if len(rest) == 1 else {"anyOf": rest}
-        return _replace(_field(path, {**inner, **beside}, definitions, required), nullable=True)
+        made = _field(path, {**inner, **beside}, definitions, required)
+        none = (None,) if made.kind == "choice" else ()
+        return _replace(made, nullable=True, options=(*none, *made.options))
     if "oneOf" in node or "anyOf" in node:
         return _variant(path, node, definitions, required)
     if node.get("type") == "object" or "properties" in node:
@@ -148,6 +176,7 @@ def _scalar(path: str, node: Mapping[str, Any], required: bool) -> Field:
         maximum=node.get("maximum", node.get("exclusiveMaximum")),
         max_length=node.get("maxLength"),
         options=tuple(node.get("enum", ())),
+        source=node.get(SOURCE_MARK),
     )
 
 
@@ -188,6 +217,15 @@ def initial(item: Field, given: Any) -> Any:
     return plain.get(item.kind, item.minimum or 0)
 
 
+def same(one: Any, other: Any) -> bool:
+    """Returns whether two values of a field mean the same; nothing given is nothing, however it is written."""
+    empty: tuple[Any, ...] = (None, "", [], ())
+    if one in empty and other in empty:
+        return True
+    pair = [list(value) if isinstance(value, tuple) else value for value in (one, other)]
+    return bool(pair[0] == pair[1])
+
+
 def paths(fields: Iterable[Field]) -> list[str]:
     """Returns the paths of all fields, of every variant too."""
     found: list[str] = []
@@ -214,13 +252,27 @@ def place(reported: str, known: Iterable[str]) -> str | None:
     return max((path for path in known if inside(path)), key=lambda path: path.count("."), default=None)
 
 
-def message(problem: FieldProblem) -> str:
-    """Returns what the API says of a field in a sentence or two; a whole document as `got` is left out."""
+def message(problem: FieldProblem, names: Iterable[str] = ()) -> str:
+    """Returns what the API says of a field in a sentence or two; a whole document as `got` is left out.
+
+    Args:
+        problem: what the API found.
+        names: of fields, whose labels stand in their place.
+    """
+    known = frozenset(names)
+
+    def labelled(text: str) -> str:
+        return re.sub(r"\b[a-z]+(?:_[a-z]+)+\b", lambda found: _label_within(found[0], known), text)
+
+    expected, remedy = labelled(problem.expected), labelled(problem.remedy)
     got = "" if len(problem.got) > LONGEST_GOT or problem.got.startswith("{") else f", got {problem.got}"
-    expected = problem.expected[:1].upper() + problem.expected[1:]
-    lead = expected if not got else f"Expected {problem.expected}{got}"
-    remedy = "" if not got else f" {problem.remedy}"
-    return f"{lead.rstrip('.')}.{remedy}"
+    lead = expected[:1].upper() + expected[1:] if not got else f"Expected {expected}{got}"
+    return f"{lead.rstrip('.')}.{f' {remedy}' if got else ''}"
+
+
+def _label_within(name: str, known: frozenset[str]) -> str:
+    label = label_of(name)
+    return label[:1].lower() + label[1:] if name in known else name
 
 
 def place_all(problems: Iterable[FieldProblem], fields: Iterable[Field]) -> tuple[dict[str, str], list[FieldProblem]]:
@@ -231,12 +283,14 @@ def place_all(problems: Iterable[FieldProblem], fields: Iterable[Field]) -> tupl
         fields: of the form.
     """
     known = paths(fields)
+    names = {path.rpartition(".")[2] for path in known}
     placed: dict[str, str] = {}
     rest = []
     for problem in problems:
         found = place(problem.field, known)
         if found:
-            placed[found] = f"{placed[found]} {message(problem)}" if found in placed else message(problem)
+            said = message(problem, names)
+            placed[found] = f"{placed[found]} {said}" if found in placed else said
         else:
             rest.append(problem)
     return placed, rest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Final
 
@@ -27,6 +28,13 @@ GROUPS: Final[dict[str, str]] = {
     "similar_right": "Similar scores, right",
     "similar_wrong": "Similar scores, wrong",
 }
+MIXTURE_GROUPS: Final[dict[str, str]] = {
+    "audio_dominant": "Dominant group, audio leads",
+    "similar": "Similar group",
+    "visual_dominant": "Dominant group, visual leads",
+    "unknown": "No probability",
+}
+"""Groups by the mixture: its dominant group may begin at smaller gaps than those of GROUPS, or at wider ones."""
 ROLES: Final[dict[str, str]] = {
     "balanced": "Similar scores",
     "imbalanced": "Dominant group",
@@ -83,11 +91,36 @@ PHASES: Final[dict[str, str]] = {
 SOURCES: Final[dict[str, str]] = {
     "head": "heads that the loss trains",
     "probe": "probes beside the training, which do not change it",
-    "solo": "the only branch of this run",
+    "solo": "the only branch of a run on one modality",
 }
 SPLITS: Final[dict[str, str]] = {"train": "training", "validation": "validation", "test": "test"}
 ACTIVE: Final = frozenset({"queued", "running", "cancelling", "lost"})
 ENDED: Final = frozenset({"finished", "failed", "cancelled"})
+
+_SYNTAX: Final = re.compile(r"[\\`*_\[\]<>~$|&#]|^[-+=]|^\d+(?=[.)])")
+_JOINS: Final = re.compile(r":(?=\S)|@(?=\S)|(?<=\bwww)(?=\.)|(?<=[-<=])(?=[->=])", re.IGNORECASE)
+_JOINER: Final = "\u2060"
+"""Takes no room, and keeps as it is what Streamlit replaces after reading the Markdown: emoji, icons, links, arrows."""
+
+
+def plain(text: object) -> str:
+    """Returns data (a name, tag, label, file name, message) so that Markdown draws it letter by letter, on one line.
+
+    Everything that people or files named goes through here, and only once, where it becomes Markdown: labels of
+    widgets, captions, badges, toasts. Tables (st.dataframe), st.text and st.code draw text as it is.
+    """
+    return _escaped(" ".join(str(text).split()))
+
+
+def message(text: object) -> str:
+    """Returns a sentence of ours in which data stands, such as an error's: as `plain`, but `code` stays code."""
+    parts = re.split(r"(`[^`]+`)", " ".join(str(text).split()))
+    return "".join(part if part.startswith("`") and len(part) > 2 else _escaped(part) for part in parts)
+
+
+def _escaped(line: str) -> str:
+    line = _JOINS.sub(lambda found: found[0] + _JOINER, line)
+    return _SYNTAX.sub(lambda found: f"{found[0]}{_JOINER}" if found[0].isdigit() else f"\\{found[0]}", line)
 
 
 def percent(value: float | None, digits: int = 1) -> str:
@@ -140,6 +173,16 @@ def ago(moment: datetime | None, now: datetime | None = None) -> str:
         if seconds >= size:
             return f"{int(seconds // size)} {unit} ago"
     return NONE
+
+
+def shortened(text: str, most: int) -> str:
+    """Returns a text of at most so many characters; what is left out is an ellipsis."""
+    return text if len(text) <= most else f"{text[: most - 1].rstrip()}…"
+
+
+def ending(text: str, most: int) -> str:
+    """Returns the end of a text, at most so many characters: what tells long names of files apart."""
+    return text if len(text) <= most else f"…{text[-(most - 1) :].lstrip()}"
 
 
 def size(num_bytes: float | None) -> str:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import pytest
 import redis
 import uvicorn
 
+from backend.connections import BoundedHttp
 from backend.dependencies import Services
 from backend.main import create_app
 from tests.backend.folders import write_dataset, write_run
@@ -24,6 +27,7 @@ from worker.contract.layout import Home
 from worker.contract.ledger import Ledger
 from worker.contract.settings import Settings
 
+T = TypeVar("T")
 UI = "http://127.0.0.1:8501"
 
 
@@ -58,7 +62,9 @@ def serving(settings: Settings) -> Iterator[Backend]:
     """Serves the app on a free port until the block ends."""
     app = create_app(settings)
     server = uvicorn.Server(
-        uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", timeout_graceful_shutdown=2, ws="none")
+        uvicorn.Config(
+            app, host="127.0.0.1", port=0, http=BoundedHttp, log_level="warning", timeout_graceful_shutdown=2, ws="none"
+        )
     )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -74,6 +80,12 @@ def serving(settings: Settings) -> Iterator[Backend]:
         server.should_exit = True
         thread.join(timeout=20)
         assert not thread.is_alive()
+
+
+def run_apart(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Runs a coroutine in a thread of its own: the browser of other tests keeps a loop running in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()
 
 
 def wait_for(read: Callable[[], Any], what: str, timeout_s: float = 15.0) -> Any:
@@ -104,7 +116,8 @@ def shared_backend(tmp_path_factory: pytest.TempPathFactory, valkey_server: Valk
 def backend(shared_backend: Backend) -> Backend:
     """A server on an empty home and an empty Redis."""
     shared_backend.services.redis.flushdb()
-    for folder in (shared_backend.home.runs, shared_backend.home.datasets, shared_backend.home.scores):
+    home = shared_backend.home
+    for folder in (home.runs, home.datasets, home.scores, home.batches, home.subsets):
         shutil.rmtree(folder)
         folder.mkdir()
     shared_backend.services.live.set_generation("test")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from worker.contract.events import (
 from worker.contract.layout import SAMPLE_COLUMNS, Home, RunFolder, new_id, write_json
 from worker.contract.record import Outcome
 from worker.contract.spec import Folder, RunSpec, apply_preset
+from worker.contract.spec.preprocess import PreprocessSpec
 
 STORE_SCHEMA = pa.schema(
     [
@@ -58,13 +60,16 @@ def splits_of(count: int) -> list[str]:
     return [("train", "train", "validation", "test")[index % 4] for index in range(count)]
 
 
-def sample_table(count: int, epoch: int, seed: int = 0) -> pa.Table:
-    """Returns one epoch's table: probabilities drawn, all else computed from them; no gap every 50th clip."""
+def sample_table(count: int, epoch: int, seed: int = 0, only: str | None = None) -> pa.Table:
+    """Returns one epoch's table: probabilities drawn, all else computed from them; no gap every 50th clip.
+
+    Of a run on one modality (`only`) gaps and the columns of the other modality are null, as its worker writes them.
+    """
     random = np.random.default_rng([seed, epoch])
     labels = np.array(CLASSES)[np.arange(count) % 3]
     p_true = {name: random.random(count).astype(np.float32) for name in ("fused", "audio", "visual")}
     gap = p_true["audio"] - p_true["visual"]
-    no_gap = np.arange(count) % 50 == 49
+    no_gap = (np.arange(count) % 50 == 49) | (only is not None)
     columns: dict[str, Any] = {
         "sample_id": pa.array(sample_ids(count)),
         "split": pa.array(splits_of(count)).dictionary_encode(),
@@ -73,7 +78,14 @@ def sample_table(count: int, epoch: int, seed: int = 0) -> pa.Table:
         "posterior_imbalanced": pa.array(np.abs(gap), mask=no_gap),
         "loss_weight": pa.array(np.ones(count, np.float32)),
     }
+    if only is not None:
+        p_true["fused"] = p_true[only]
     for name, values in p_true.items():
+        if only not in (None, name) and name != "fused":
+            columns[f"p_true_{name}"] = pa.nulls(count, pa.float32())
+            columns[f"predicted_{name}"] = pa.nulls(count, pa.dictionary(pa.int32(), pa.string()))
+            columns[f"{name}_correct"] = pa.nulls(count, pa.bool_())
+            continue
         columns[f"p_true_{name}"] = pa.array(values)
         wrong = np.array(CLASSES)[(np.arange(count) + 1) % 3]
         columns[f"predicted_{name}"] = pa.array(np.where(values > 0.5, labels, wrong)).dictionary_encode()
@@ -81,9 +93,22 @@ def sample_table(count: int, epoch: int, seed: int = 0) -> pa.Table:
     return pa.table({name: columns[name] for name in SAMPLE_COLUMNS})
 
 
-def report(table: pa.Table, split: str) -> SplitReport:
-    """Returns a split's report, counted from the table."""
+def report(table: pa.Table, split: str, only: str | None = None) -> SplitReport:
+    """Returns a split's report, counted from the table; of a run on one modality (`only`) what needs gaps is null."""
     rows = [row for row in table.to_pylist() if row["split"] == split]
+    if only is not None:
+        right = float(np.mean([row["fused_correct"] for row in rows]))
+        figures = ByModality(**{"fused": right, "audio": None, "visual": None, only: right})
+        gapless = ("mean_gap", "mean_abs_gap", "histogram", "correctness", "mixture", "signed_mixture")
+        return SplitReport(
+            num_samples=len(rows),
+            unimodal_source="solo",
+            accuracy=figures,
+            macro_f1=figures,
+            expected_calibration_error=figures,
+            cross_entropy=figures,
+            **dict.fromkeys(gapless),
+        )
     gaps = np.array([row["gap"] for row in rows if row["gap"] is not None])
     counts, edges = np.histogram(gaps, bins=80, range=(-1, 1))
     means = {name: float(np.mean([row[f"{name}_correct"] for row in rows])) for name in ("fused", "audio", "visual")}
@@ -126,13 +151,22 @@ def demo_spec(**changes: Any) -> RunSpec:
     return RunSpec.model_validate(apply_preset({"preset": "demo", "epochs": 3, **changes}))
 
 
-def write_run(home: Home, *, count: int = 200, epochs: int = 3, seed: int = 0, minute: int = 0, **changes: Any) -> str:
-    """Writes the folder of a finished run; returns its id."""
+def write_run(
+    home: Home,
+    *,
+    count: int = 200,
+    epochs: int = 3,
+    seed: int = 0,
+    minute: int = 0,
+    only: str | None = None,
+    **changes: Any,
+) -> str:
+    """Writes the folder of a finished run, of one modality alone where `only` names it; returns its id."""
     run_id = new_id("run")
     folder = home.run(run_id)
     folder.samples.mkdir(parents=True)
     folder.checkpoints.mkdir()
-    (folder.checkpoints / "epoch-00003.safetensors").write_bytes(b"0" * 1_000)
+    (folder.checkpoints / f"epoch-{epochs:05d}.safetensors").write_bytes(checkpoint_bytes())
     spec = demo_spec(epochs=epochs, seed=seed, **changes)
     created = START + timedelta(minutes=minute)
     document = {"format": 1, "id": run_id, "created_at": created.isoformat(), "spec": spec.model_dump(mode="json")}
@@ -148,12 +182,12 @@ def write_run(home: Home, *, count: int = 200, epochs: int = 3, seed: int = 0, m
         )
     ]
     for epoch in range(1, epochs + 1):
-        events.append(_write_epoch(folder, count, epoch, seed))
-    last = report(pq.read_table(folder.sample_table(epochs)), "test")
+        events.append(_write_epoch(folder, count, epoch, seed, only))
+    last = report(pq.read_table(folder.sample_table(epochs)), "test", only)
     result = RunResult(
         last=TestAt(epoch=epochs, test=last),
         chosen=ChosenTest(epoch=epochs, test=last, by="validation"),
-        probes=Probes(audio=0.5, visual=0.6),
+        probes=Probes(audio=None if only == "visual" else 0.5, visual=None if only == "audio" else 0.6),
     )
     events.append(RunFinished(result=result))
     write_events(folder, run_id, events, created)
@@ -162,23 +196,23 @@ def write_run(home: Home, *, count: int = 200, epochs: int = 3, seed: int = 0, m
     return run_id
 
 
-def _write_epoch(folder: RunFolder, count: int, epoch: int, seed: int) -> EpochFinished:
-    table = sample_table(count, epoch, seed)
+def _write_epoch(folder: RunFolder, count: int, epoch: int, seed: int, only: str | None) -> EpochFinished:
+    table = sample_table(count, epoch, seed, only)
     pq.write_table(table, folder.sample_table(epoch), compression="zstd")
     for path, column in ((folder.gaps, "gap"), (folder.posteriors, "posterior_imbalanced")):
         with path.open("ab") as file:
-            file.write(table[column].to_numpy().astype("<f4").tobytes())
+            file.write(np.array(table[column].to_pylist(), dtype="<f4").tobytes())  # None becomes NaN
     return EpochFinished(
         epoch=epoch,
-        stage="warm-up" if epoch == 1 else "adaptive",
+        stage="single" if only else "warm-up" if epoch == 1 else "adaptive",
         seconds=1.0,
         samples_per_s=100.0,
         learning_rate=0.002,
         loss_terms={"fused": 1.0 / epoch},
         gradient_share=GradientShare(audio=0.2, visual=0.5, fusion=0.3),
-        method={"posterior": "paper"},
-        train=report(table, "train"),
-        validation=report(table, "validation"),
+        method={} if only else {"posterior": "paper"},
+        train=report(table, "train", only),
+        validation=report(table, "validation", only),
     )
 
 
@@ -193,8 +227,13 @@ def write_events(folder: RunFolder, run_id: str, events: list[Event], created: d
     folder.events.write_text("".join(lines))
 
 
-def write_dataset(home: Home, *, count: int = 200, dataset_id: str = "clips") -> str:
-    """Writes the folder of a prepared dataset: clips, store.json, samples.parquet, skipped.jsonl."""
+def write_dataset(
+    home: Home, *, count: int = 200, dataset_id: str = "clips", measures: dict[str, list[Any]] | None = None
+) -> str:
+    """Writes the folder of a prepared dataset: clips, store.json, samples.parquet, skipped.jsonl.
+
+    Without `measures` (metrics and content_hash by name) it is a store of format 1, with them one of format 2.
+    """
     folder = home.dataset(dataset_id)
     folder.store.mkdir(parents=True)
     folder.clips.mkdir()
@@ -212,20 +251,51 @@ def write_dataset(home: Home, *, count: int = 200, dataset_id: str = "clips") ->
         "frames_per_s": [10.0] * count, "sample_rate_hz": [8_000] * count,
         "notes": [json.dumps({"corrupted": "audio"} if index % 10 == 0 else {}) for index in range(count)],
     }  # fmt: skip
-    pq.write_table(pa.table(columns, schema=STORE_SCHEMA), folder.store / "samples.parquet")
+    clips = pa.table(columns, schema=STORE_SCHEMA)
+    for name, values in (measures or {}).items():
+        clips = clips.append_column(name, pa.array(values, pa.string() if name == "content_hash" else pa.float32()))
+    pq.write_table(clips, folder.store / "samples.parquet")
     skipped = [
         {"sample_id": f"bad-{number}", "path": f"bad-{number}.mp4", "code": "media-not-decodable", "reason": "no film"}
         for number in range(120)
     ]
     (folder.store / "skipped.jsonl").write_text("".join(json.dumps(clip) + "\n" for clip in skipped))
     counts = {name: splits.count(name) for name in ("train", "validation", "test")}
+    by_class = {
+        name: dict(Counter(CLASSES[index % 3] for index, split in enumerate(splits) if split == name))
+        for name in counts
+    }
     write_json(
         folder.store / "store.json",
-        {"format": 1, "kind": "folder", "digest": "0" * 16, "classes": list(CLASSES), "num_samples": count,
-         "splits": counts, "class_counts": {"train": {"cat": 3}}, "num_skipped": 120, "skipped": skipped[:100]},
+        {"format": 2 if measures else 1, "kind": "folder", "digest": "0" * 16, "classes": list(CLASSES),
+         "num_samples": count,
+         "splits": counts, "class_counts": by_class, "num_skipped": 120, "skipped": skipped[:100],
+         "warnings": ["120 of 320 clips lack their picture file."]},
     )  # fmt: skip
     Outcome.now("finished").write(folder.outcome)
     return dataset_id
+
+
+def write_arrays(home: Home, dataset_id: str, spec: PreprocessSpec) -> tuple[np.ndarray, np.ndarray]:
+    """Adds frames and sound to a dataset of `write_dataset`; returns them, a clip a row."""
+    store, random = home.dataset(dataset_id).store, np.random.default_rng(7)
+    record = json.loads((store / "store.json").read_text())
+    count = record["num_samples"]
+    frames = random.integers(0, 256, (count, spec.num_frames, spec.frame_size, spec.frame_size, 3), dtype=np.uint8)
+    is_waveform = spec.audio_storage == "waveform"
+    audio = random.normal(-5, 2, (count, *spec.stored_audio_shape))
+    audio = (audio * 2_000).astype(np.int16) if is_waveform else audio.astype(np.float16)
+    frames.tofile(store / "frames.u8")
+    audio.tofile(store / ("audio.i16" if is_waveform else "audio.f16"))
+    shapes = {"frames_shape": frames.shape[1:], "audio_shape": audio.shape[1:], "audio_dtype": audio.dtype.name}
+    write_json(store / "store.json", {**record, **shapes, "preprocess": spec.model_dump(mode="json")})
+    return frames, audio
+
+
+def checkpoint_bytes(size: int = 1_000) -> bytes:
+    """Returns a safetensors file of one tensor of zeroes."""
+    header = json.dumps({"weight": {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}}).encode()
+    return len(header).to_bytes(8, "little") + header + bytes(size)
 
 
 def media_bytes(size: int = 5_000) -> bytes:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.backend.conftest import Backend, Filled, wait_for
 from tests.backend.folders import write_dataset
+from worker.contract.sources import stamps_of, write_stamps
 
 FOLDER = {"kind": "folder", "path": "/data/clips"}
 
@@ -31,17 +36,22 @@ def test_ready_dataset_shows_its_store(filled: Filled) -> None:
     assert dataset["splits"] == {"train": 100, "validation": 50, "test": 50}
     assert (dataset["num_skipped"], len(dataset["skipped"]), dataset["progress"]["fraction"]) == (120, 100, 1.0)
     assert dataset["store_bytes"] > 0
+    assert dataset["warnings"] == ["120 of 320 clips lack their picture file."]
 
 
 def test_clips_and_skipped_clips_come_by_page(filled: Filled) -> None:
     clips = pages(filled, f"/datasets/{filled.dataset_id}/samples", limit=33)
     assert [clip["sample_id"] for clip in clips] == [f"clip-{number:06d}" for number in range(200)]
     assert clips[0]["notes"] == {"corrupted": "audio"}
-    assert set(clips[0]["media"]) == {"video", "audio"}
+    assert set(clips[0]["media"]) == {"video", "audio", "poster", "frames"}
     tests = pages(filled, f"/datasets/{filled.dataset_id}/samples", split="test", label="cat")
     assert {(clip["split"], clip["label"]) for clip in tests} == {("test", "cat")}
     skipped = pages(filled, f"/datasets/{filled.dataset_id}/skipped", limit=50)
     assert [clip["sample_id"] for clip in skipped] == [f"bad-{number}" for number in range(120)]
+    table = filled.backend.http.get(f"/datasets/{filled.dataset_id}/skipped/export").text
+    rows = list(csv.DictReader(io.StringIO(table)))
+    assert [row["sample_id"] for row in rows] == [clip["sample_id"] for clip in skipped]
+    assert filled.backend.get(f"/datasets/{filled.dataset_id}")["left_out"] == Counter(row["code"] for row in rows)
 
 
 def test_same_spec_is_the_same_dataset_and_another_spec_needs_another_id(backend: Backend) -> None:
@@ -58,6 +68,22 @@ def test_same_spec_is_the_same_dataset_and_another_spec_needs_another_id(backend
     assert backend.get("/datasets", state="ready")["items"] == []
 
 
+def test_a_corpus_is_another_dataset_under_each_protocol_and_a_run_must_name_the_right_one(backend: Backend) -> None:
+    corpus = {"kind": "crema-d", "path": "/data/CREMA-D"}
+    honest = backend.http.post("/datasets", json=corpus).json()
+    paper = backend.http.post("/datasets", json={**corpus, "protocol": "paper"}).json()
+    assert honest["id"] != paper["id"]
+    backend.http.post("/datasets", json={**corpus, "id": "mine"})
+    backend.problem(
+        backend.http.post("/datasets", json={**corpus, "id": "mine", "protocol": "paper"}), 409, "dataset-exists"
+    )
+    wrong = {"dataset": {"id": paper["id"], "protocol": "honest"}}
+    problem = backend.problem(backend.http.post("/runs", json=wrong), 422, "dataset-other-protocol")
+    assert problem["errors"][0]["field"] == "dataset.protocol"
+    right = {"dataset": {"id": paper["id"], "protocol": "paper"}}
+    assert backend.http.post("/runs", json=right).status_code == 202
+
+
 @pytest.mark.parametrize(
     ("body", "field"),
     [
@@ -65,12 +91,23 @@ def test_same_spec_is_the_same_dataset_and_another_spec_needs_another_id(backend
         ({"kind": "none", "path": "/x"}, "kind"),
         ({**FOLDER, "pth": "/x"}, "pth"),
         ({**FOLDER, "id": "../up"}, "id"),
-        ({"kind": "av-digits", "num_train": 1_200, "num_test": 600}, "(the whole)"),
+        ({"kind": "av-digits", "num_train": 1_200, "num_test": 600}, "num_train"),
     ],
 )
 def test_invalid_dataset_is_refused_by_field(backend: Backend, body: dict[str, Any], field: str) -> None:
     document = backend.problem(backend.http.post("/datasets", json=body), 422, "invalid-request")
     assert document["errors"][0]["field"] == field
+    assert list(backend.home.datasets.iterdir()) == []
+
+
+def test_a_path_is_checked_and_nothing_is_registered(backend: Backend, tmp_path: Path) -> None:
+    answer = backend.http.post("/datasets/check", json={"kind": "folder", "path": str(tmp_path / "none"), "id": "x"})
+    assert answer.status_code == 200
+    assert answer.json()["problem"]["code"] == "dataset-not-found"
+    made = backend.http.post("/datasets/check", json={"kind": "av-digits"}).json()
+    assert (made["num_clips"], made["problem"]) == (1_750, None)
+    assert 0 < made["store_bytes"] < made["free_bytes"]
+    backend.problem(backend.http.post("/datasets/check", json={"kind": "folder"}), 422, "invalid-request")
     assert list(backend.home.datasets.iterdir()) == []
 
 
@@ -111,3 +148,63 @@ def test_catalog_lists_every_kind_with_its_schema(filled: Filled) -> None:
             assert entry["summary"]
     assert catalog["presets"][0]["id"] == "demo"
     assert "epochs" in catalog["run_schema"]["properties"]
+
+
+def rebuilt(backend: Backend) -> None:
+    backend.services.redis.flushdb()
+    wait_for(lambda: backend.services.live.generation() is not None, "the ledger is rebuilt")
+
+
+def test_a_dataset_says_who_uses_it_and_is_deleted_when_no_run_needs_it(backend: Backend) -> None:
+    dataset = write_dataset(backend.home)
+    rebuilt(backend)
+    assert [item["id"] for item in backend.get("/datasets", unused=True)["items"]] == [dataset]
+    run = backend.http.post("/runs", json={"preset": "demo", "dataset": {"id": dataset}}).json()["id"]
+    shown = backend.get(f"/datasets/{dataset}")
+    assert (shown["num_runs"], shown["active_runs"]) == (1, [run])
+    assert backend.get("/datasets", unused=True)["items"] == []
+    problem = backend.problem(backend.http.delete(f"/datasets/{dataset}"), 409, "dataset-in-use")
+    assert run in problem["detail"]
+    backend.http.post(f"/runs/{run}/cancel")
+    answer = backend.http.delete(f"/datasets/{dataset}")
+    assert answer.status_code == 200
+    assert answer.json()["freed_bytes"] > 4_096
+    assert not backend.home.dataset(dataset).path.exists()
+    backend.problem(backend.http.get(f"/datasets/{dataset}"), 404, "dataset-not-found")
+    backend.problem(
+        backend.http.post("/runs", json={"preset": "demo", "dataset": {"id": dataset}}), 422, "dataset-unknown"
+    )
+    backend.problem(backend.http.delete("/datasets/none"), 404, "dataset-not-found")
+
+
+def test_a_preparation_is_not_deleted_and_not_begun_twice(backend: Backend) -> None:
+    dataset = backend.http.post("/datasets", json=FOLDER).json()["id"]
+    backend.problem(backend.http.delete(f"/datasets/{dataset}"), 409, "dataset-active")
+    backend.problem(backend.http.post(f"/datasets/{dataset}/prepare"), 409, "not-resumable")
+
+
+def test_a_shared_store_frees_nothing(backend: Backend) -> None:
+    first, second = write_dataset(backend.home), write_dataset(backend.home, dataset_id="twin")
+    one, other = (backend.home.dataset(name).store / "frames.u8" for name in (first, second))
+    one.write_bytes(bytes(1_000_000))
+    other.hardlink_to(one)
+    rebuilt(backend)
+    assert backend.get(f"/datasets/{second}")["shared"] is True
+    assert backend.http.delete(f"/datasets/{second}").json()["freed_bytes"] < 1_000_000
+    assert one.stat().st_size == 1_000_000
+    assert backend.get(f"/datasets/{first}")["shared"] is False
+
+
+def test_changed_files_are_told_and_taken_in(backend: Backend) -> None:
+    dataset = write_dataset(backend.home)
+    folder = backend.home.dataset(dataset)
+    clips = folder.clips
+    write_stamps(folder.store / "sources.json", stamps_of([clips, clips / "a.mp4"]))
+    rebuilt(backend)
+    assert backend.get(f"/datasets/{dataset}")["changed"] is False
+    (clips / "b.mp4").write_bytes(b"new")
+    wait_for(lambda: backend.get(f"/datasets/{dataset}")["changed"], "the change is noticed", timeout_s=15)
+    answer = backend.http.post(f"/datasets/{dataset}/prepare")
+    assert (answer.status_code, answer.json()["state"]) == (202, "queued")
+    assert not folder.outcome.exists()
+    assert folder.store.exists()

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.backend.conftest import Backend, Filled
+from tests.backend.conftest import Backend, Filled, wait_for
 from tests.backend.folders import read_lines, report, sample_table
 from worker.contract import keys
 from worker.contract.events import EpochFinished, Event, GradientShare, RunCancelled, RunStarted
@@ -126,6 +126,44 @@ def test_event_reaches_a_reader_at_once_and_the_stream_ends_with_the_run(worker:
     events = [(at, message) for at, message in seen if "id" in message]
     assert [message["event"] for _, message in events] == ["run_started", "epoch_finished", "run_cancelled"]
     assert events[1][0] - said < 0.3
+
+
+def test_many_followers_share_one_reader_and_get_all_wherever_they_begin(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backend.following.KEPT", 2)
+    for event in (started(), epoch(1), epoch(2), epoch(3)):
+        worker.say(event)
+    following, got = worker.backend.services.following, {after: list[int]() for after in (0, 1, 3, 4)}
+
+    def follow(after: int) -> None:
+        url = f"{worker.backend.url}/api/v1/runs/{worker.run_id}/events/stream"
+        with httpx.stream("GET", url, params={"after": after}, timeout=20) as stream:
+            got[after].extend(int(message["id"]) for message in sse(stream) if "id" in message)
+
+    readers = [threading.Thread(target=follow, args=(after,)) for after in got]
+    for reader in readers:
+        reader.start()
+    wait_for(lambda: got[0] == [1, 2, 3, 4] and got[1] == [2, 3, 4] and got[3] == [4], "all have what there is")
+    assert following.num_readers == 1
+    worker.end()
+    for reader in readers:
+        reader.join(timeout=10)
+    assert got == {0: [1, 2, 3, 4, 5], 1: [2, 3, 4, 5], 3: [4, 5], 4: [5]}
+    wait_for(lambda: following.num_readers == 0, "nobody is read for")
+
+
+def test_a_follower_that_leaves_ends_the_reader_when_it_was_the_last(worker: Worker) -> None:
+    worker.say(started())
+    following, url = worker.backend.services.following, f"/runs/{worker.run_id}/events/stream"
+    with worker.backend.http.stream("GET", url) as one:
+        kept = sse(one)
+        next(kept)
+        with worker.backend.http.stream("GET", url) as other:
+            next(sse(other))
+        time.sleep(0.2)
+        assert following.num_readers == 1
+    wait_for(lambda: following.num_readers == 0, "the reader ends")
 
 
 def test_trimmed_or_emptied_stream_is_served_from_the_archive(worker: Worker) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from backend.retention import Freed, Retention
 from tests.backend.conftest import Backend, Filled, serving, settings_for, wait_for
 from tests.backend.folders import write_run
 from worker.contract import keys
@@ -87,12 +88,22 @@ def test_lost_message_is_sent_again(backend: Backend) -> None:
         ({"preset": "demo", "epochs": 0}, "epochs: expected at least 1; got 0."),
         ({}, "dataset: expected a value; got nothing."),
         ({"dataset": {"kind": "folder"}}, "dataset.path: expected a value; got nothing."),
+        (
+            {"dataset": {"kind": "folder", "path": ""}},
+            "dataset.path: expected at least 1 character(s); got ''.",
+        ),
         ({"dataset": "mine"}, "dataset: expected an object; got 'mine'."),
         (
             {"dataset": {"kind": "zip", "path": "/x"}},
-            "dataset.kind: expected one of 'av-digits', 'folder', 'manifest'; got 'zip'.",
+            "dataset.kind: expected one of 'av-digits', 'folder', 'manifest', 'crema-d', 'ave', 'kinetics-sounds', "
+            "'vggsound'; got 'zip'.",
         ),
         ({"preset": "demo", "objective": {"alpha": 1}}, "objective.kind: expected a value; got nothing."),
+        (
+            {"preset": "demo", "objective": {"kind": "ogm"}, "fusion": {"kind": "gated"}},
+            "The method 'ogm' needs fused logits that split exactly into an audio and a visual part, those of the "
+            "fusion 'gated' do not: choose the fusion concat or sum.",
+        ),
     ],
 )
 def test_refusal_of_a_spec_is_a_sentence(backend: Backend, body: Any, said: str) -> None:
@@ -115,6 +126,40 @@ def test_invalid_spec_is_refused_by_field_and_leaves_nothing(backend: Backend, b
     assert response.status_code == 422
     assert field in [error["field"] for error in response.json()["errors"]]
     assert set(response.json()["errors"][0]) == {"field", "expected", "got", "remedy"}
+    assert list(backend.home.runs.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"objective": {"kind": "gmm-adaptive", "warm_up_epochs": 9}}, "objective.warm_up_epochs"),
+        ({"objective": {"kind": "gmm-adaptive", "warm_up_epochs": 2, "purification": True}},
+         "objective.purification_epochs"),
+        ({"objective": {"kind": "opm"}}, "objective.first_epoch"),
+        ({"objective": {"kind": "opm", "first_epoch": 3, "last_epoch": 2}}, "objective.last_epoch"),
+        ({"objective": {"kind": "g-blending", "fused_weight": 1.0, "audio_weight": 1.0}}, "objective.visual_weight"),
+        ({"objective": {"kind": "ogm"}, "fusion": {"kind": "gated"}}, "fusion"),
+        ({"objective": {"kind": "ogm"}, "encoder": {"kind": "precomputed", "features_root": "/f", "num_hidden": 0}},
+         "encoder"),
+        ({"objective": {"kind": "mla"}, "accumulate": 2}, "accumulate"),
+        ({"num_processes": 64}, "batch_size"),
+        ({"start_weights": "chosen"}, "start_weights"),
+        ({"dataset": {"kind": "av-digits", "num_train": 1_200, "num_test": 600}}, "dataset.num_train"),
+        ({"dataset": {"kind": "av-digits", "preprocess": {"frame_size": 32, "crop_size": 64}}},
+         "dataset.preprocess.crop_size"),
+        ({"schedule": {"kind": "cosine", "warm_up_epochs": 3.0}}, "schedule.warm_up_epochs"),
+        ({"subset": "subset-none-0"}, "subset"),
+        ({"start_from": "run-none-0"}, "start_from"),
+    ],
+)  # fmt: skip
+def test_settings_that_do_not_go_together_name_the_field_to_change(backend: Backend, changes: Any, field: str) -> None:
+    body = {**DEMO, "objective": {"kind": "joint"}, **changes}
+    for route in ("/runs/estimate", "/runs"):
+        answer = backend.http.post(route, json=body)
+        assert answer.status_code == 422
+        [fault] = answer.json()["errors"]
+        assert fault["field"] == field
+        assert fault["remedy"]
     assert list(backend.home.runs.iterdir()) == []
 
 
@@ -181,8 +226,8 @@ def test_deleted_run_lies_in_the_trash_until_its_time(tmp_path: Path, valkey_url
         assert deleted["freed_bytes"] == 0
         backend.problem(backend.http.get(f"/runs/{run}"), 404, "run-not-found")
         assert [path.name.split(".")[0] for path in backend.home.trash.iterdir()] == [run]
-        assert backend.services.archive.empty_trash(3_600) == 0
-        assert backend.services.archive.empty_trash(0) == 1
+        assert backend.services.archive.empty_trash(Retention(3_600)) == Freed()
+        assert backend.services.archive.empty_trash(Retention(0)).number == 1
         assert list(backend.home.trash.iterdir()) == []
 
 
@@ -286,3 +331,19 @@ def test_dataset_that_failed_is_prepared_again_for_a_new_run(backend: Backend) -
     assert backend.http.post(f"/datasets/{dataset_id}/cancel").json()["state"] == "cancelled"
     assert launch(backend)["waiting_for"] == f"dataset {dataset_id}"
     assert backend.get(f"/datasets/{dataset_id}")["state"] == "queued"
+
+
+def test_a_page_of_the_newest_and_one_run_read_no_other_jobs(filled: Filled) -> None:
+    backend = filled.backend
+
+    def reads() -> tuple[int, int]:
+        stats = backend.services.redis.info("commandstats")
+        return tuple(stats.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in ("hgetall", "hmget"))
+
+    backend.get(f"/runs/{filled.run}")  # what never changes is read once
+    before = reads()
+    assert [run["id"] for run in backend.get("/runs", limit=1)["items"]] == filled.runs[-1:]
+    backend.get(f"/runs/{filled.run}")
+    hashes, parts = (after - first for after, first in zip(reads(), before, strict=True))
+    assert parts == 0
+    assert hashes <= 2

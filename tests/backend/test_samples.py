@@ -8,9 +8,12 @@ import re
 from typing import Any
 
 import httpx
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from backend.exporting import export_size, in_csv
+from backend.routes.samples import _epochs
 from tests.backend.conftest import Filled
 from tests.backend.folders import CLASSES, media_bytes
 
@@ -170,7 +173,23 @@ def test_csv_export_is_safe_and_complete(filled: Filled) -> None:
     narrowed = filled.backend.http.get(f"/runs/{filled.run}/export", params={"split": "test", "label": "cat"}).text
     assert {(row["split"], row["label"]) for row in csv.DictReader(io.StringIO(narrowed))} == {("test", "cat")}
     epochs = filled.backend.http.get(f"/runs/{filled.run}/export", params={"table": "epochs"}).text
-    assert [row["epoch"] for row in csv.DictReader(io.StringIO(epochs))] == ["1", "2", "3"]
+    assert [(row["epoch"], row["protocol"]) for row in csv.DictReader(io.StringIO(epochs))] == [
+        ("1", "honest"), ("2", "honest"), ("3", "honest"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("format", ["csv", "parquet"])
+def test_a_run_without_epochs_exports_a_table_without_rows(filled: Filled, format: str) -> None:
+    run = filled.backend.http.post("/runs", json={"dataset": {"id": filled.dataset_id}}).json()["id"]
+    try:
+        response = filled.backend.http.get(f"/runs/{run}/export", params={"table": "epochs", "format": format})
+        assert response.status_code == 200, response.text
+        is_csv = format == "csv"
+        read = response.text.split() if is_csv else pq.read_table(io.BytesIO(response.content)).column_names
+        assert read == (["epoch,protocol"] if is_csv else ["epoch", "protocol"])
+    finally:
+        filled.backend.http.post(f"/runs/{run}/cancel")
+        filled.backend.http.delete(f"/runs/{run}", params={"purge": True})
 
 
 @pytest.mark.parametrize("table", ["samples", "epochs"])
@@ -182,19 +201,65 @@ def test_parquet_export_can_be_read_back(filled: Filled, table: str) -> None:
         assert read["gap"].to_pylist() == [row["gap"] for row in table_rows(filled)]
 
 
-def test_compare_shows_differences_spread_and_paired_test(filled: Filled) -> None:
-    runs = filled.runs
-    comparison = filled.backend.get("/compare", runs=",".join(runs))
-    assert [len(side["curve"]) for side in comparison["runs"]] == [3, 3, 3]
-    assert set(comparison["differing"]) == {"seed", "optimizer.learning_rate"}
-    assert comparison["differing"]["optimizer.learning_rate"][runs[2]] == 0.1
-    spread = next(item for item in comparison["spreads"] if len(item["runs"]) == 2)
-    assert spread["seeds"] == [0, 1]
-    assert spread["standard_deviation"]["fused"] is not None
-    pair = comparison["paired"][0]
-    assert pair["num_samples"] == 50 == sum(pair[name] for name in
-        ("both_right", "only_first_right", "only_second_right", "both_wrong"))  # fmt: skip
-    assert 0 <= pair["p_value"] <= 1
-    assert pair["moved"]
-    same = comparison["paired"][1]
-    assert (same["only_first_right"], same["only_second_right"], same["p_value"], same["moved"]) == (0, 0, 1.0, [])
+@pytest.mark.parametrize("wanted", [{}, {"split": "test", "label": "cat"}, {"label": "=emu"}, {"table": "epochs"}])
+def test_the_size_of_an_export_is_known_before_it_is_made(filled: Filled, wanted: dict[str, str]) -> None:
+    size = filled.backend.get(f"/runs/{filled.run}/export/size", **wanted)
+    files = {
+        kind: filled.backend.http.get(f"/runs/{filled.run}/export", params={**wanted, "format": kind}).content
+        for kind in ("csv", "parquet")
+    }
+    assert size == {
+        "num_rows": pq.read_table(io.BytesIO(files["parquet"])).num_rows,
+        "csv_bytes": len(files["csv"]),
+        "parquet_bytes": len(files["parquet"]),
+        "exact": True,
+    }
+
+
+@pytest.mark.parametrize(("num_rows", "num_measured"), [(40_000, 4_000), (3, 3), (0, 0)])
+def test_the_size_of_a_long_table_follows_from_its_first_rows(num_rows: int, num_measured: int) -> None:
+    whole = pa.record_batch({"sample_id": [f"clip-{row:06d}" for row in range(num_rows)], "gap": [0.5] * num_rows})
+    size = export_size(num_rows, [whole.slice(0, num_measured)])
+    csv_bytes = sum(len(text) for text in in_csv([whole]))
+    assert size.csv_bytes == csv_bytes
+    assert (size.num_rows, size.exact) == (num_rows, num_rows == num_measured)
+
+
+@pytest.mark.parametrize(
+    ("newest", "last", "wanted", "expected"),
+    [
+        (200, 50, None, (151, 200)), (200, 50, 151, (151, 200)), (200, 50, 150, (126, 175)), (200, 50, 3, (1, 50)),
+        (20, 50, 3, (1, 20)), (3, 1, 2, (2, 2)), (3, 1, 99, (3, 3)),
+    ],
+)  # fmt: skip
+def test_rows_reach_the_epoch_that_is_asked_for(
+    newest: int, last: int, wanted: int | None, expected: tuple[int, int]
+) -> None:
+    epochs = _epochs(newest, last, wanted)
+    assert (epochs[0], epochs[-1]) == expected
+    assert len(epochs) == min(last, newest)
+
+
+def test_one_sample_has_the_row_of_an_older_epoch_and_its_gap_over_all(filled: Filled) -> None:
+    expected = table_rows(filled, epoch=1)[0]
+    sample = filled.backend.get(f"/runs/{filled.run}/samples/{expected['sample_id']}", last=1, epoch=1)
+    assert [(row["epoch"], row["gap"]) for row in sample["rows"]] == [(1, pytest.approx(expected["gap"]))]
+    assert sample["trajectory"]["epochs"] == [1, 2, 3]
+
+
+def test_a_thinned_epoch_is_gone_and_the_kept_ones_are_named(filled: Filled) -> None:
+    folder = filled.backend.home.run(filled.run)
+    table = folder.sample_table(2)
+    hidden = table.rename(table.with_name("hidden"))
+    folder.thinned.write_text('{"every": 2}')
+    try:
+        answer = filled.backend.http.get(f"/runs/{filled.run}/samples", params={"epoch": 2})
+        filled.backend.problem(answer, 410, "epoch-thinned")
+        assert "1, 3" in answer.json()["detail"]
+        assert filled.backend.get(f"/runs/{filled.run}")["samples_kept_every"] == 2
+        sample = filled.backend.get(f"/runs/{filled.run}/samples/{table_rows(filled)[0]['sample_id']}", last=3)
+        assert [row["epoch"] for row in sample["rows"]] == [1, 3]
+        assert len(sample["trajectory"]["gap"]) == 3
+    finally:
+        hidden.rename(table)
+        folder.thinned.unlink()

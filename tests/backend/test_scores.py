@@ -11,11 +11,15 @@ from typing import Any
 import httpx
 import pytest
 
+from backend.retention import Freed
+from backend.score_samples import _part_s
+from backend.stores import ClipRow
 from backend.uploads import sniff
 from tests.backend.conftest import Backend, serving, settings_for, wait_for
 from tests.backend.folders import media_bytes, write_dataset, write_run
 from worker.contract.ledger import Ledger
 from worker.contract.record import Claim
+from worker.contract.resources import DatasetSample
 
 RESULT = {
     "probabilities": {"fused": {"cat": 1.0}, "audio": {"cat": 1.0}, "visual": None},
@@ -67,6 +71,11 @@ def test_upload_is_stored_queued_and_served_back(backend: Backend, run: str) -> 
     assert [item["id"] for item in backend.get("/scores", run_id=run)["items"]] == [score["id"]]
 
 
+def test_the_asked_hop_reaches_the_worker(backend: Backend, run: str) -> None:
+    score_id = upload(backend, run, window_hop_s="1.5").json()["id"]
+    assert json.loads(backend.home.score(score_id).request.read_text())["window_hop_s"] == 1.5
+
+
 def test_wait_answers_200_when_done_in_time_else_202(backend: Backend, run: str) -> None:
     def work() -> None:
         score_id = wait_for(lambda: backend.ledger.ids("score"), "an upload")[0]
@@ -97,6 +106,9 @@ def test_separate_sound_is_taken_in(backend: Backend, run: str) -> None:
         (b"", {"label": "horse"}, 422, "label-unknown"),
         (b"", {"run": "run-none"}, 404, "run-not-found"),
         (b"", {"run": "../../etc"}, 404, "run-not-found"),
+        (b"", {"window_hop_s": "0"}, 422, "invalid-request"),
+        (b"", {"window_hop_s": "nan"}, 422, "invalid-request"),
+        (b"", {"window_hop_s": "often"}, 422, "invalid-request"),
         (b"", {"surprise": "1"}, 422, "invalid-request"),
         (b"", {"files": {"other": ("a.mp4", b"x")}}, 422, "invalid-request"),
         (b"", {"label": "x" * 5_000}, 413, "field-too-large"),
@@ -113,10 +125,19 @@ def test_what_cannot_be_scored_is_refused_and_leaves_nothing(
 def test_run_without_a_checkpoint_and_broken_forms_are_refused(backend: Backend, run: str) -> None:
     fresh = backend.http.post("/runs", json={"preset": "demo", "dataset": {"id": "clips"}}).json()["id"]
     backend.problem(upload(backend, fresh), 409, "no-checkpoint")
-    backend.problem(backend.http.post("/scores", json={"run_id": run}), 415, "not-a-form")
+    backend.problem(backend.http.post("/scores", content=b"run_id=x"), 415, "not-a-form")
     headers = {"Content-Type": "multipart/form-data; boundary=x"}
     for body in (b"", b"--y\r\n", b"--x\r\nContent-Disposition: form-data; name=file; filename=a\r\n\r\nabc"):
         assert backend.http.post("/scores", content=body, headers=headers).status_code == 422
+    assert nothing_stored(backend)
+
+
+def test_a_run_on_precomputed_features_scores_no_clip_and_says_why(backend: Backend, run: str) -> None:
+    encoder = {"kind": "precomputed", "features_root": "/data/features"}
+    other = write_run(backend.home, dataset={"id": "clips"}, encoder=encoder)
+    backend.services.redis.flushdb()
+    wait_for(lambda: backend.services.live.generation() is not None, "the ledger is rebuilt")
+    backend.problem(upload(backend, other), 422, "run-reads-features")
     assert nothing_stored(backend)
 
 
@@ -142,16 +163,25 @@ def test_upload_that_is_cut_off_leaves_nothing(backend: Backend, run: str) -> No
     wait_for(lambda: nothing_stored(backend), "the folder is gone")
 
 
+def test_an_ended_score_is_deleted_with_its_clip_and_an_active_one_is_not(backend: Backend, run: str) -> None:
+    score_id = str(upload(backend, run).json()["id"])
+    backend.problem(backend.http.delete(f"/scores/{score_id}"), 409, "score-active")
+    finish(backend, backend.ledger, score_id)
+    assert backend.http.delete(f"/scores/{score_id}").json()["freed_bytes"] > 0
+    backend.problem(backend.http.get(f"/scores/{score_id}"), 404, "score-not-found")
+    assert not backend.home.score(score_id).path.exists()
+
+
 def test_old_and_surplus_scores_are_deleted(backend: Backend, run: str) -> None:
     ids = [upload(backend, run).json()["id"] for _ in range(3)]
     for score_id in ids[:2]:
         finish(backend, backend.ledger, score_id)
     scores = backend.services.scores
-    assert scores.expire() == 0
+    assert scores.expire() == Freed()
     tools = backend.services.tools
     object.__setattr__(tools, "settings", tools.settings.model_copy(update={"max_scores": 2}))
     try:
-        assert scores.expire() == 1
+        assert scores.expire().number == 1
     finally:
         object.__setattr__(tools, "settings", backend.services.settings)
     assert [item["id"] for item in backend.get("/scores")["items"]] == ids[:0:-1]
@@ -169,3 +199,60 @@ def test_old_and_surplus_scores_are_deleted(backend: Backend, run: str) -> None:
 )  # fmt: skip
 def test_container_is_told_by_its_first_bytes(head: bytes, suffix: str | None) -> None:
     assert sniff(head) == suffix
+
+
+def test_the_list_is_light_and_the_score_itself_has_all(backend: Backend, run: str) -> None:
+    score_id = upload(backend, run).json()["id"]
+    finish(backend, backend.ledger, score_id)
+    row = backend.get("/scores")["items"][0]
+    assert row["predicted"] == {"fused": "cat", "audio": "cat", "visual": None}
+    assert row["p_predicted"] == {"fused": 1.0, "audio": 1.0, "visual": None}
+    assert not {"result", "probabilities", "windows", "media"} & set(row)
+    assert backend.get(f"/scores/{score_id}")["result"]["probabilities"]["fused"] == {"cat": 1.0}
+
+
+def ask_sample(backend: Backend, run: str, **fields: Any) -> httpx.Response:
+    return backend.http.post(
+        "/scores", json={"run_id": run, "dataset_id": "clips", "sample_id": "clip-000000", **fields}
+    )
+
+
+def test_a_clip_of_a_dataset_is_scored_without_an_upload(backend: Backend, run: str) -> None:
+    response = ask_sample(backend, run)
+    assert response.status_code == 202, response.text
+    score = response.json()
+    assert (score["dataset_id"], score["sample_id"], score["label"]) == ("clips", "clip-000000", "cat")
+    folder = backend.home.score(score["id"])
+    assert (folder.path / "file.mp4").read_bytes() == media_bytes()
+    request = json.loads(folder.request.read_text())
+    assert (request["file"], request["audio_file"]) == ("file.mp4", "audio_file.wav")
+    assert sorted(score["media"]) == ["audio", "video"]
+    assert ask_sample(backend, run, sample_id="clip-000001", label="cat").json()["label"] == "cat"
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "code"),
+    [
+        ({"sample_id": "none"}, 404, "sample-not-found"),
+        ({"dataset_id": "none"}, 404, "dataset-not-found"),
+        ({"label": "whale"}, 422, "label-unknown"),
+        ({"window_hop_s": 0}, 422, "invalid-request"),
+        ({"speed": 2}, 422, "invalid-request"),
+    ],
+)
+def test_a_sample_that_cannot_be_scored_is_refused_and_leaves_nothing(
+    backend: Backend, run: str, fields: dict[str, Any], status: int, code: str
+) -> None:
+    backend.problem(ask_sample(backend, run, **fields), status, code)
+    assert nothing_stored(backend)
+
+
+def test_the_part_of_a_clip_that_the_dataset_uses_is_the_part_that_is_scored() -> None:
+    def part(start_s: float, duration_s: float) -> tuple[float, float] | None:
+        sample = DatasetSample(sample_id="a", label="cat", split="test", duration_s=duration_s, notes={})
+        quality: dict[str, float | None] = {"start_s": start_s, "duration_s": duration_s}
+        return _part_s(ClipRow(0, sample, quality, None, None, 0, has_audio=True, has_visual=True), 3.0)
+
+    assert part(3.5, 10.0) is None  # the middle
+    assert part(0.0, 2.0) is None  # shorter than the window
+    assert part(1.0, 10.0) == (1.0, 4.0)

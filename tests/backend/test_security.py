@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
+import gzip
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from backend.problems import ForbiddenError
 from backend.security import MediaSigner, OriginGuard, is_loopback, ui_origins
-from tests.backend.conftest import UI, Backend
+from tests.backend.conftest import UI, Backend, run_apart
 from worker.contract.settings import Settings
 
 DEMO = {"preset": "demo"}
@@ -24,6 +25,8 @@ DEMO = {"preset": "demo"}
     [
         {"Origin": "https://evil.example"},
         {"Origin": "null"},
+        {"Origin": "http://["},
+        {"Host": "["},
         {"Origin": "http://127.0.0.1:9999"},
         {"Sec-Fetch-Site": "cross-site"},
         {"Host": "evil.example"},
@@ -75,7 +78,7 @@ def status_behind_a_published_port(method: str, headers: dict[str, str]) -> int:
         "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
     }
     settings = Settings(home=Path("home"), public_url="http://gpu.lab.example:8000", ui_origin=UI)
-    asyncio.run(OriginGuard(app, settings)(scope, nothing, keep))
+    run_apart(OriginGuard(app, settings)(scope, nothing, keep))
     assert isinstance(statuses[0], int)
     return statuses[0]
 
@@ -96,6 +99,15 @@ def test_body_over_its_limit_is_refused_with_and_without_its_length(backend: Bac
     backend.problem(backend.http.post("/runs", content=pieces, headers=headers), 413, "body-too-large")
 
 
+def test_a_compressed_body_is_refused_unread(backend: Backend) -> None:
+    packed = gzip.compress(b'{"preset": "demo", "name": "' + b" " * 10_000_000 + b'"}')
+    for encoding in ("gzip", "x-gzip, identity", "br", "zstd"):
+        headers = {"Content-Type": "application/json", "Content-Encoding": encoding}
+        backend.problem(backend.http.post("/runs", content=packed, headers=headers), 415, "encoded-body")
+    plain = backend.http.post("/runs/estimate", json=DEMO, headers={"Content-Encoding": "identity"})
+    assert plain.status_code == 200
+
+
 def test_unknown_parameters_routes_and_methods_are_problems(backend: Backend) -> None:
     backend.problem(backend.http.get("/runs", params={"stat": "queued"}), 422, "unknown-parameter")
     backend.problem(backend.http.get("/health/live", params={"x": "1"}), 422, "unknown-parameter")
@@ -104,6 +116,16 @@ def test_unknown_parameters_routes_and_methods_are_problems(backend: Backend) ->
     backend.problem(backend.http.put("/runs"), 405, "method-not-allowed")
     broken = backend.http.post("/runs", content=b"{", headers={"Content-Type": "application/json"})
     backend.problem(broken, 422, "invalid-request")
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [("/runs", "GET, POST"), ("/runs/x", "DELETE, GET, PATCH"), ("/trash", "DELETE, GET"), ("/runs/x/log", "GET")],
+)
+def test_a_wrong_method_is_told_all_right_ones(backend: Backend, path: str, allowed: str) -> None:
+    response = backend.http.put(path)
+    backend.problem(response, 405, "method-not-allowed")
+    assert response.headers["allow"] == allowed
 
 
 def test_same_key_and_body_is_the_same_run(backend: Backend) -> None:
@@ -116,9 +138,9 @@ def test_same_key_and_body_is_the_same_run(backend: Backend) -> None:
     other = backend.http.post("/runs", json={"preset": "demo-joint"}, headers=headers)
     backend.problem(other, 422, "idempotency-key-reused")
     assert len(backend.get("/runs")["items"]) == 1
-    backend.problem(
-        backend.http.post("/runs", json=DEMO, headers={"Idempotency-Key": "x" * 300}), 422, "invalid-idempotency-key"
-    )
+    for key in ("x" * 300, "a b", "\u00e9".encode("latin-1")):
+        response = backend.http.post("/runs", json=DEMO, headers={"Idempotency-Key": key})
+        backend.problem(response, 422, "invalid-idempotency-key")
 
 
 def test_refused_request_may_be_tried_again_under_its_key(backend: Backend) -> None:
@@ -134,7 +156,7 @@ def test_signature_is_bound_to_path_track_and_time(tmp_path: Path, monkeypatch: 
     assert url.path == "/a b/c#d"
     expires, signature = int(url.params["expires"]), url.params["signature"]
     same = MediaSigner.of_home(tmp_path)
-    same.check("/a b/c#d", "video", expires, signature, "203.0.113.9")
+    same.check("/a b/c#d", "video", expires, signature)
     refused: list[tuple[Any, ...]] = [
         ("/other", "video", expires, signature),
         ("/a b/c#d", "audio", expires, signature),
@@ -144,12 +166,11 @@ def test_signature_is_bound_to_path_track_and_time(tmp_path: Path, monkeypatch: 
     ]
     for arguments in refused:
         with pytest.raises(ForbiddenError):
-            same.check(*arguments, "203.0.113.9")
-    same.check("/a b/c#d", "video", None, None, "127.0.0.1")
+            same.check(*arguments)
     later = time.time() + 7_200
     monkeypatch.setattr(time, "time", lambda: later)
     with pytest.raises(ForbiddenError) as caught:
-        same.check("/a b/c#d", "video", expires, signature, "127.0.0.1")
+        same.check("/a b/c#d", "video", expires, signature)
     assert caught.value.code == "signature-expired"
 
 
@@ -165,3 +186,14 @@ def test_loopback_is_told_from_the_rest(host: str, expected: bool) -> None:
 def test_ui_on_another_host_is_its_one_spelling(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, ui_origin="https://ui.example/")
     assert ui_origins(settings) == ["https://ui.example"]
+
+
+def test_the_documentation_is_whole_without_the_internet(backend: Backend) -> None:
+    with httpx.Client(base_url=backend.url, follow_redirects=True) as http:
+        page = http.get("/")
+        assert page.url.path == "/docs"
+        loaded = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+        assert len(loaded) == 3
+        for address in loaded:
+            assert address.startswith("/docs-assets/"), address
+            assert len(http.get(address).content) > 1_000

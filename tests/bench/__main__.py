@@ -15,7 +15,21 @@ from pathlib import Path
 
 from tests.bench.figure import Figure, table
 
-SECTIONS = ("command_line", "analysis", "scoring", "stack", "demo")
+SECTIONS = (
+    "command_line",
+    "loader",
+    "preparation",
+    "epoch",
+    "analysis",
+    "scoring",
+    "stack",
+    "uploads",
+    "live_pages",
+    "api_calls",
+    "demo",
+    "planted",
+    "methods",
+)
 
 
 def main(names: list[str]) -> int:

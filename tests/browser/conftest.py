@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.browser.chromium import FLAGS, executable
 
@@ -16,6 +16,9 @@ NO_BROWSER = (
     "Chromium is needed for the browser tests and could not be started. Install it (Debian: `apt-get install "
     "chromium`; elsewhere: `.venv/bin/python -m playwright install chromium`) and run `make test` again."
 )
+
+
+expect.set_options(timeout=30_000)  # a busy machine of two cores draws a page in some seconds
 
 
 @pytest.fixture(scope="session")

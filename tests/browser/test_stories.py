@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from tests.bench.scoring import write_clip
+from tests.browser.accessibility import unnamed_charts, violations
 from tests.stack.driving import Api, tiny_spec
 
 pytestmark = [pytest.mark.stack, pytest.mark.browser]
@@ -66,6 +68,41 @@ def test_sample_is_opened_and_its_clip_can_be_played(
     no_exception(page)
 
 
+def test_range_dragged_on_the_histogram_shows_the_clips_of_that_range(
+    page: Page, stack: Any, api: Api, finished: dict[str, Any]
+) -> None:
+    path = f"{stack.ui_url}/run?run={finished['id']}&tab=Samples&samples_view=Posters&split=train"
+    page.goto(path)
+    bars = page.locator("[class*=st-key-panel_brush] svg.marks")
+    expect(page.locator(".card").first).to_be_visible()
+    bars.scroll_into_view_if_needed()
+    box = bars.bounding_box()
+    assert box is not None
+    middle = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + 0.45 * box["width"], middle)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.95 * box["width"], middle, steps=5)
+    page.mouse.up()
+    expect(page.get_by_role("button", name="All gaps")).to_be_visible()
+    page.wait_for_url(re.compile("gap_min="))
+    asked = parse_qs(urlsplit(page.url).query)
+    low, high = float(asked["gap_min"][0]), float(asked["gap_max"][0])
+    assert -0.4 < low < high <= 1
+    found = api.get(
+        f"/runs/{finished['id']}/samples", split="train", min_gap=low, max_gap=high, sort="-abs_gap", limit=25
+    )
+    assert 0 < found["total"] < 120
+    shown = page.locator(".card")
+    expect(page.get_by_text(re.compile(rf"^{found['total']} clips? with these filters"))).to_be_visible()
+    expect(shown).to_have_count(len(found["items"]))
+    ids = {one.get_attribute("data-id") for one in shown.all()}
+    assert ids == {row["sample_id"] for row in found["items"]}
+
+    page.get_by_role("button", name="All gaps").click()
+    expect(page.get_by_text("Drag over the histogram")).to_be_visible()
+    assert "gap_min" not in page.url
+
+
 def test_clip_is_uploaded_and_its_scores_are_shown(
     page: Page, stack: Any, finished: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -95,6 +132,7 @@ def test_upload_that_is_no_clip_is_refused_in_words(
     ("path", "words"),
     [
         ("runs", "Runs"),
+        ("runs?view=trash", "Trash"),
         ("new_run", "New run"),
         ("run?run={run}", "What epoch"),
         ("run?run={run}&tab=Samples", "Score of the true class"),
@@ -111,5 +149,7 @@ def test_every_page_is_drawn_in_both_themes(
 ) -> None:
     page.goto(f"{stack.ui_url}/{path.format(run=finished['id'])}")
     expect(page.get_by_text(words).first).to_be_visible()
-    expect(page.get_by_test_id("stSkeleton")).to_have_count(0)
+    expect(page.get_by_test_id("stSkeleton")).to_have_count(0, timeout=20_000)  # eighty fields on a busy machine
     no_exception(page)
+    assert violations(page) == []
+    assert unnamed_charts(page) == 0

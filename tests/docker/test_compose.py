@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 import yaml
 
@@ -41,7 +42,18 @@ def test_service_is_hardened_limited_and_watched(name: str) -> None:
     service = SERVICES[name]
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
     assert service["restart"] == "unless-stopped"
+    assert service["init"] is True
+    assert int(service["user"].partition(":")[0]) > 0
+    assert service["ulimits"]["core"] == 0
+    assert {"max-size", "max-file"} <= set(service["logging"]["options"])
+    assert not {"privileged", "pid", "network_mode", "ipc", "devices", "cap_add"} & set(service)
+    (tmp,) = service["tmpfs"]
+    assert tmp.startswith("/tmp:size=")
+    assert {"nosuid", "nodev"} <= set(tmp.split(","))
+    assert ("exec" if name.startswith("worker-") else "noexec") in tmp.split(",")
+    assert all(volume.split(":")[0] in COMPOSE["volumes"] for volume in service.get("volumes", []))  # no host path
     assert set(service["deploy"]["resources"]["limits"]) == {"cpus", "memory", "pids"}
     assert service["healthcheck"]["test"][0] == "CMD"
     for port in service.get("ports", []):
@@ -79,9 +91,27 @@ def test_image_copies_what_is_there_installs_its_extra_and_is_not_root(image: st
     assert extra is not None
     assert extra[1] == image
     assert extra[1] in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    assert re.search(r"^USER gapscope$", text, re.MULTILINE)
+    assert re.findall(r"^USER (.+)$", text, re.MULTILINE) == [SERVICES["backend"]["user"]]
     service = {"backend": "backend", "worker": "worker-train", "frontend": "ui"}[image]
     assert re.findall(r'"([^"]*)"', text[text.index("CMD [") :]) == OURS[service]
+
+
+SECRET = re.compile(r"password|passwd|secret|token|api_?key|://[^/\s]*:[^/\s]*@", re.IGNORECASE)
+
+
+@pytest.mark.parametrize("image", IMAGES)
+def test_no_secret_stands_in_an_image(image: str) -> None:
+    text = (DOCKER / f"Dockerfile.{image}").read_text()
+    instructions = "\n".join(line for line in text.splitlines() if not line.startswith("#"))
+    assert not SECRET.search(instructions)
+    assert not re.search(r"^(ADD|ARG (?!PYTHON))", instructions, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_no_secret_stands_in_the_environment_of_a_service(name: str) -> None:
+    environment = SERVICES[name].get("environment", {})
+    assert isinstance(environment, dict)
+    assert [key for key, value in environment.items() if SECRET.search(f"{key}={value}")] == []
 
 
 def packages_of(image: str) -> set[str]:
@@ -101,11 +131,14 @@ def services(valkey_server: Any, tmp_path_factory: pytest.TempPathFactory) -> It
     home, logs = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("logs")
     api_port, ui_port = ports.free_ports("127.0.0.1", 2)
     swapped = {"0.0.0.0": "127.0.0.1", "8000": str(api_port), "8501": str(ui_port), "python": sys.executable}
+    tmp = tmp_path_factory.mktemp("tmp")
     addresses = {"api": f"http://127.0.0.1:{api_port}", "ui": f"http://127.0.0.1:{ui_port}"}
     database = valkey_server.url.removesuffix("/0") + "/1"  # the other tests empty database 0
     environment = {
         **os.environ,
         "GAPSCOPE_HOME": str(home),
+        "HOME": str(tmp),
+        "TMPDIR": str(tmp),
         "GAPSCOPE_REDIS_URL": database,
         "GAPSCOPE_API_URL": addresses["api"],
         "GAPSCOPE_PUBLIC_URL": addresses["api"],
@@ -118,7 +151,7 @@ def services(valkey_server: Any, tmp_path_factory: pytest.TempPathFactory) -> It
             started[name] = subprocess.Popen(
                 argv, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
             )
-    yield {"processes": started, "environment": environment, "logs": logs, **addresses}
+    yield {"processes": started, "environment": environment, "logs": logs, "home": home, "tmp": tmp, **addresses}
     for process in started.values():
         process.send_signal(signal.SIGTERM)
     deadline = time.monotonic() + 10
@@ -141,6 +174,18 @@ def test_commands_start_and_everything_becomes_ready(services: dict[str, Any]) -
             return False
 
     wait_for(ready, "the services are ready", 60)
+
+
+def test_services_have_no_file_open_for_writing_but_in_the_home_and_in_tmp(services: dict[str, Any]) -> None:
+    allowed = tuple(str(services[name]) for name in ("home", "tmp", "logs"))
+    seen = 0
+    for process in services["processes"].values():
+        family = psutil.Process(process.pid)
+        for member in (family, *family.children(recursive=True)):
+            written = [opened.path for opened in member.open_files() if opened.mode not in ("r",)]
+            seen += len(written)
+            assert [path for path in written if not path.startswith(allowed)] == []
+    assert seen, "the logs at least are open"
 
 
 def test_health_check_of_the_workers_tells_a_worker_from_none(services: dict[str, Any]) -> None:

@@ -22,6 +22,13 @@ class FieldProblem(BaseModel):
     got: str
     remedy: str
 
+    @property
+    def sentence(self) -> str:
+        """What is wrong, in a sentence; settings that do not go together say it without the whole document."""
+        if self.got.startswith("{"):
+            return self.expected[:1].upper() + self.expected[1:].rstrip(".") + "."
+        return f"{self.field}: expected {self.expected}; got {self.got}."
+
 
 class Problem(BaseModel):
     """RFC 9457 problem details with a stable code."""
@@ -78,6 +85,14 @@ class NotFoundError(GapscopeError):
     default_code = "not-found"
 
 
+class GoneError(GapscopeError):
+    """What was asked for was there and has been removed to save space."""
+
+    status = 410
+    title = "Not kept"
+    default_code = "gone"
+
+
 class ConflictError(GapscopeError):
     """The thing is in a state in which this cannot be done."""
 
@@ -101,6 +116,25 @@ class TooManyError(GapscopeError):
     title = "Too many"
     default_code = "too-many"
 
+    def __init__(
+        self,
+        detail: str,
+        *,
+        code: str | None = None,
+        errors: list[FieldProblem] | None = None,
+        retry_after_s: int = 5,
+    ) -> None:
+        """Keeps the sentence, the code and when to try again.
+
+        Args:
+            detail: one or two sentences.
+            code: a stable code in kebab case.
+            errors: the fields at fault, if any.
+            retry_after_s: seconds after which trying again makes sense.
+        """
+        super().__init__(detail, code=code, errors=errors)
+        self.retry_after_s = retry_after_s
+
 
 class UnavailableError(GapscopeError):
     """Redis or a worker that is needed does not answer."""
@@ -116,6 +150,13 @@ class InsufficientStorageError(GapscopeError):
     status = 507
     title = "Not enough disk space"
     default_code = "disk-full"
+
+
+class HomeFullError(InsufficientStorageError):
+    """The home holds as much as it may, whatever the disk has left."""
+
+    title = "The home is full"
+    default_code = "home-full"
 
 
 class MediaError(GapscopeError):

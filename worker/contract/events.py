@@ -84,6 +84,15 @@ class Mixture(Record):
     verdict: Verdict
 
 
+class Cost(Record):
+    """What training an epoch took, counted in batches (evaluation at its end not counted) and in clips."""
+
+    samples: int = Field(ge=0, description="Clips trained on; one that was visited twice counts twice.")
+    forward_passes: int = Field(ge=0, description="Batches through a model's encoders, teachers and planning included.")
+    backward_passes: int = Field(ge=0, description="Batches backward.")
+    optimizer_steps: int = Field(ge=0)
+
+
 class SplitReport(Record):
     """What one split looked like at the end of an epoch. `mixture` is this split's own fit, for reading."""
 
@@ -98,6 +107,7 @@ class SplitReport(Record):
     correctness: Correctness | None
     mixture: Mixture | None
     signed_mixture: Mixture | None
+    cross_entropy: ByModality | None = Field(None, description="Mean of -log p(true class), nats.")
 
 
 class TestAt(Record):
@@ -128,6 +138,7 @@ class RunResult(Record):
     last: TestAt
     chosen: ChosenTest
     probes: Probes
+    stopped_early: bool = Field(False, description="The run ended before its last epoch, by its early_stopping.")
 
 
 class EventBase(Record):
@@ -164,6 +175,7 @@ class EpochFinished(EventBase):
     loss_terms: dict[str, float]
     gradient_share: GradientShare
     method: dict[str, float | str | bool | None]
+    cost: Cost | None = None
     train: SplitReport
     validation: SplitReport
     test: SplitReport | None = None
@@ -182,6 +194,11 @@ class RunResumed(EventBase):
 
     type: Literal["run_resumed"] = "run_resumed"
     epoch: int = Field(ge=0, description="Epochs that are finished and kept.")
+    differences: list[str] = Field(
+        default_factory=list,
+        description="What is other here than where the run began, such as its processor: then it need not go on to "
+        "the same bits.",
+    )
 
 
 class RunFinished(EventBase):

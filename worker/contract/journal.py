@@ -18,6 +18,7 @@ from typing import Self
 import redis
 
 from worker.contract.errors import CorruptRecordError, LostLeaseError
+from worker.contract.event_size import fitted
 from worker.contract.events import (
     MAX_EVENT_BYTES,
     EpochFinished,
@@ -27,6 +28,7 @@ from worker.contract.events import (
     RunFinished,
     parse_event,
 )
+from worker.contract.full_disk import torn_write
 from worker.contract.layout import RunFolder, sync_folder
 from worker.contract.ledger import STREAM_LENGTH, Ledger
 from worker.contract.lock import WAIT_S, FolderLock
@@ -95,7 +97,14 @@ class Journal:
     """The one writer of a run's events. Holds the folder's lock for life."""
 
     def __init__(
-        self, folder: RunFolder, lock: FolderLock, ledger: Ledger | None, run_id: str, token: int, attempt: int
+        self,
+        folder: RunFolder,
+        lock: FolderLock,
+        ledger: Ledger | None,
+        run_id: str,
+        token: int,
+        attempt: int,
+        max_event_bytes: int = MAX_EVENT_BYTES,
     ) -> None:
         self._folder = folder
         self._lock = lock
@@ -103,6 +112,7 @@ class Journal:
         self._run_id = run_id
         self._token = token
         self._attempt = attempt
+        self._max_event_bytes = max_event_bytes
         self._reader = EventReader(folder.events)
         self._streamed = -1
         """Newest event known to be in the stream; -1: not known."""
@@ -124,6 +134,7 @@ class Journal:
         ledger: Ledger | None,
         lock: FolderLock | None = None,
         wait_s: float = WAIT_S,
+        max_event_bytes: int = MAX_EVENT_BYTES,
     ) -> Self:
         """Returns the journal of a run, locked, cut, checked; call `recover` before going on with a run.
 
@@ -135,6 +146,7 @@ class Journal:
             ledger: where the stream is kept; None: no stream (tests, repair).
             lock: the folder's lock, if it is held already.
             wait_s: how long another writer is given to leave before it is killed.
+            max_event_bytes: of one event; a longer one is shortened (see event_size).
 
         Raises:
             LostLeaseError: when a later claim has the folder.
@@ -142,7 +154,7 @@ class Journal:
             CorruptRecordError: when a line is damaged or a number is missing.
         """
         held = lock or FolderLock.acquire(folder.lock, token=token, wait_s=wait_s)
-        journal = cls(folder, held, ledger, run_id, token, attempt)
+        journal = cls(folder, held, ledger, run_id, token, attempt, max_event_bytes)
         try:
             journal._cut_torn_line()
             journal._check()
@@ -194,18 +206,20 @@ class Journal:
 
         Raises:
             LostLeaseError: when the token is stale: the archive has the event, and this writer must stop.
-            ValueError: when the event is larger than 16 KiB.
+            TrainingError: code `event-too-large`, when it cannot be shortened to what an event may take.
         """
         stamp = {"seq": self.seq + 1, "run_id": self._run_id, "time": datetime.now(UTC)}
         stamped = event.model_copy(update={**stamp, "attempt": self._attempt if attempt is None else attempt})
-        line = stamped.model_dump_json().encode()
-        if len(line) > MAX_EVENT_BYTES:
-            raise ValueError(f"event {event.type} of {len(line)} bytes; at most {MAX_EVENT_BYTES} are allowed")
-        self._write(line + b"\n")
+        stamped = self.fitting(stamped)
+        self._write(stamped.model_dump_json().encode() + b"\n")
         self._remember(stamped)
         self._fields.update(fields or {})
         self._publish()
         return stamped
+
+    def fitting(self, event: Event) -> Event:
+        """Returns the event as `append` would take it; raises as that does where it would not."""
+        return fitted(event, self._max_event_bytes)
 
     def flush(self) -> bool:
         """Returns whether the stream has every event, after giving it what it lacks; False while Redis is down.
@@ -272,7 +286,7 @@ class Journal:
             size = os.fstat(descriptor).st_size
             try:
                 if os.write(descriptor, line) != len(line):
-                    raise OSError(f"{self._folder.events} could not be written in one piece; is the disk full?")
+                    raise torn_write(self._folder.events)
                 os.fsync(descriptor)
             except OSError:
                 os.ftruncate(descriptor, size)

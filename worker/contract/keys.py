@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from typing import Literal
 
-JobKind = Literal["run", "dataset", "score"]
+JobKind = Literal["run", "dataset", "score", "batch"]
 
 PREFIX = "gapscope"
 GENERATION = f"{PREFIX}:generation"
 """Set by a backend that has rebuilt Redis from the run folders; missing when Redis was emptied."""
 
-QUEUES: dict[JobKind, str] = {"run": "train", "dataset": "prepare", "score": "score"}
-TASKS: dict[JobKind, str] = {"run": "gapscope.train", "dataset": "gapscope.prepare", "score": "gapscope.score"}
+QUEUES: dict[JobKind, str] = {"run": "train", "dataset": "prepare", "score": "score", "batch": "score"}
+TASKS: dict[JobKind, str] = {
+    "run": "gapscope.train",
+    "dataset": "gapscope.prepare",
+    "score": "gapscope.score",
+    "batch": "gapscope.score_batch",
+}
 """Names of the Celery tasks; each takes one argument, the job's id, and only means "look at this job"."""
 
 
@@ -35,11 +40,22 @@ def events(run_id: str) -> str:
     return f"{PREFIX}:run:{run_id}:events"
 
 
+def series(run_id: str) -> str:
+    """Returns the key of a run's thinned curves for lists (see backend.series)."""
+    return f"{PREFIX}:run:{run_id}:series"
+
+
 def worker_beat(name: str) -> str:
     """Returns the key, expiring, under which a worker says that it lives."""
     return f"{PREFIX}:worker:{name}"
 
 
+WEBHOOK_RUNS = f"{PREFIX}:webhooks:runs"
+"""Set of the runs whose end is awaited."""
+WEBHOOK_MESSAGES = f"{PREFIX}:webhooks:messages"
+"""Hash: id of a message that still has to be sent -> the message."""
+WEBHOOK_STATUS = f"{PREFIX}:webhooks:status"
+"""Hash: address -> what became of the last messages to it."""
 WORKER_BEATS = f"{PREFIX}:worker:*"
 
 

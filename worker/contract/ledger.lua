@@ -10,6 +10,7 @@
 local key, active, all, stream, needed = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local id = ARGV[2]
 local ENDED = {finished = true, failed = true, cancelled = true}
+local STREAM_LIFE_S = 600  -- of a run that has ended: who reads it later goes to the archive
 
 local function text(number) return string.format('%.0f', number) end
 
@@ -43,6 +44,7 @@ local function ended(state)
   set('state', state, 'finished_ms', text(now()))
   drop('holder', 'waiting_for')
   redis.call('SREM', active, id)
+  redis.call('EXPIRE', stream, STREAM_LIFE_S)
 end
 
 local function count_death()
@@ -55,12 +57,34 @@ local function count_death()
   redis.call('HINCRBY', key, 'attempt', 1)
 end
 
+-- Says why one more job may not be queued, or nil. Limits: jobs that wait, those of them of one owner, and jobs that are
+-- kept; '' is none. The waiting ones are counted each time: a counter could drift.
+local function full(owner, most_queued, most_of_owner, most_kept)
+  if most_kept ~= '' and redis.call('ZCARD', all) >= tonumber(most_kept) then return {'too-many'} end
+  if most_queued == '' and most_of_owner == '' then return nil end
+  local prefix = string.sub(key, 1, #key - #id)
+  local queued, of_owner = 0, 0
+  for _, other in ipairs(redis.call('SMEMBERS', active)) do
+    local found = redis.call('HMGET', prefix .. other, 'state', 'owner')
+    if found[1] == 'queued' then
+      queued = queued + 1
+      if found[2] == owner then of_owner = of_owner + 1 end
+    end
+  end
+  if most_queued ~= '' and queued >= tonumber(most_queued) then return {'queue-full'} end
+  if most_of_owner ~= '' and of_owner >= tonumber(most_of_owner) then return {'share-full'} end
+  return nil
+end
+
 local operations = {}
 
 function operations.create()
   if get('state') then return {'exists'} end
+  local refusal = full(ARGV[4], ARGV[5], ARGV[6], ARGV[7])
+  if refusal then return refusal end
   set('id', id, 'state', 'queued', 'token', '0', 'beat', '0', 'attempt', '1', 'deaths', '0', 'created_ms', ARGV[3])
-  set_pairs(4)
+  if ARGV[4] ~= '' then set('owner', ARGV[4]) end
+  set_pairs(8)
   redis.call('ZADD', all, ARGV[3], id)
   redis.call('SADD', active, id)
   return {'ok'}
@@ -177,6 +201,9 @@ function operations.resume()
   local state = get('state')
   if not state then return {'unknown'} end
   if not string.find(ARGV[3], ',' .. state .. ',', 1, true) then return {'refused', state} end
+  local refusal = full(ARGV[4], ARGV[5], ARGV[6], '')
+  if refusal then return refusal end
+  if ARGV[4] ~= '' then set('owner', ARGV[4]) end
   set('state', 'queued', 'deaths', '0', 'death_epoch', get('epoch') or '0', 'reason', 'resumed by a person')
   drop('error', 'finished_ms', 'result', 'waiting_for')
   redis.call('HINCRBY', key, 'attempt', 1)
@@ -206,6 +233,12 @@ function operations.restore()
   return {'ok'}
 end
 
+function operations.annotate()
+  if not get('state') then return {'unknown'} end
+  set('facts', ARGV[3])
+  return {'ok'}
+end
+
 function operations.delete()
   local state = get('state')
   if not state then return {'unknown'} end
@@ -227,7 +260,12 @@ function operations.append()
   if seq <= newest then return {'double', text(newest)} end
   if newest > 0 and seq > newest + 1 then return {'behind', text(newest)} end
   redis.call('XADD', stream, 'MAXLEN', '~', longest, ARGV[4] .. '-0', 'event', event)
-  if not ENDED[get('state')] then set_pairs(7) end
+  if ENDED[get('state')] then
+    redis.call('EXPIRE', stream, STREAM_LIFE_S)
+  else
+    redis.call('PERSIST', stream)
+    set_pairs(7)
+  end
   return {'ok', text(seq)}
 end
 

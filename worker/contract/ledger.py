@@ -25,12 +25,15 @@ from worker.contract.record import (
     JobRecord,
     LedgerState,
     Moved,
+    Places,
     Refusal,
     Renewal,
 )
 
 STREAM_LENGTH = 1_000
 """Events that a run's stream keeps, about; older ones are read from the archive."""
+STREAM_LIFE_S = 600
+"""Seconds for which the stream of an ended run is kept, as in the script."""
 DATASET_PREFIX = "dataset "
 """How `waiting_for` of a run begins that waits for a dataset; its id follows."""
 
@@ -43,9 +46,19 @@ class Ledger:
         self._script = client.register_script(Path(__file__).with_suffix(".lua").read_text())
 
     def create(
-        self, kind: JobKind, job_id: str, *, created_ms: int, facts: JobFacts, waiting_for: str | None = None
+        self,
+        kind: JobKind,
+        job_id: str,
+        *,
+        created_ms: int,
+        facts: JobFacts,
+        waiting_for: str | None = None,
+        owner: str = "",
+        places: Places | None = None,
     ) -> Change:
-        """Adds a queued job; EXISTS, and no change, when there is one of that id.
+        """Adds a queued job; no change where there is one of that id (EXISTS), or no place for one more.
+
+        Of many callers at once no two get the last place: they are counted in the same step.
 
         Args:
             kind: run, dataset or score.
@@ -53,9 +66,12 @@ class Ledger:
             created_ms: when it was accepted, ms since 1970.
             facts: what lists show and filter by.
             waiting_for: what it waits for, if it cannot start yet.
+            owner: who asked for it.
+            places: how many there may be; None: any number.
         """
+        limits = (owner, *_limits(places), _limit(places.kept if places else None))
         fields = _pairs({"facts": facts.model_dump_json(), "waiting_for": waiting_for})
-        return Change(self._run("create", kind, job_id, created_ms, *fields)[0])
+        return Change(self._run("create", kind, job_id, created_ms, *limits, *fields)[0])
 
     def claim(self, kind: JobKind, job_id: str, holder: str, *, dataset_id: str | None = None) -> Claim | Refusal:
         """Takes a queued job, or says why not.
@@ -81,9 +97,18 @@ class Ledger:
         """
         return Renewal(self._run("renew", claim.kind, claim.id, claim.token, claim.attempt, claim.holder)[0])
 
-    def set_progress(self, kind: JobKind, job_id: str, token: int, progress: str) -> Change:
-        """Keeps the newest progress (JSON of RunProgress or PrepareProgress)."""
-        return Change(self._run("update", kind, job_id, token, *_pairs({"progress": progress}))[0])
+    def set_progress(self, kind: JobKind, job_id: str, token: int, progress: str, *, done: int | None = None) -> Change:
+        """Keeps the newest progress (JSON of RunProgress, PrepareProgress or BatchProgress).
+
+        Args:
+            kind: run, dataset or batch.
+            job_id: the job.
+            token: the holder's token.
+            progress: as JSON.
+            done: of a batch, the clips done: deaths count anew once there are more, as with a run's epochs.
+        """
+        fields = {"progress": progress} | ({"epoch": str(done)} if done is not None else {})
+        return Change(self._run("update", kind, job_id, token, *_pairs(fields))[0])
 
     def append(
         self, run_id: str, token: int, seq: int, event: str, fields: Mapping[str, str | None] | None = None
@@ -99,6 +124,15 @@ class Ledger:
         """
         pairs = _pairs(fields or {})
         return Appended(self._run("append", "run", run_id, token, seq, event, STREAM_LENGTH, *pairs)[0])
+
+    def let_streams_go(self) -> None:
+        """Gives the streams of all ended runs, which an older version kept for ever, the time that they may stay."""
+        active = set(self.active_ids("run"))
+        pipeline = self._client.pipeline(transaction=False)
+        for run_id in self.ids("run"):
+            if run_id not in active:
+                pipeline.expire(keys.events(run_id), STREAM_LIFE_S)
+        pipeline.execute()
 
     def newest_seq(self, run_id: str) -> int:
         """Returns the number of the newest event in a run's stream; 0 when it is empty."""
@@ -161,10 +195,25 @@ class Ledger:
         return _moved(self._run("reap", kind, job_id, seen.token, seen.beat, reason))
 
     def resume(
-        self, kind: JobKind, job_id: str, *, from_states: Collection[FinalState] = ("failed", "cancelled")
+        self,
+        kind: JobKind,
+        job_id: str,
+        *,
+        from_states: Collection[FinalState] = ("failed", "cancelled"),
+        owner: str = "",
+        places: Places | None = None,
     ) -> Change:
-        """Queues an ended job again as its next attempt; REFUSED in any state but these."""
-        return Change(self._run("resume", kind, job_id, f",{','.join(from_states)},")[0])
+        """Queues an ended job again as its next attempt; REFUSED in any state but these.
+
+        Args:
+            kind: run, dataset or batch.
+            job_id: the job.
+            from_states: states from which this is allowed.
+            owner: who asked for it, from now on; empty: as before.
+            places: how many may wait; None: any number.
+        """
+        limits = (owner, *_limits(places))
+        return Change(self._run("resume", kind, job_id, f",{','.join(from_states)},", *limits)[0])
 
     def wait(self, kind: JobKind, job_id: str, waiting_for: str | None) -> Change:
         """Says what a queued job waits for; None: for nothing but a worker."""
@@ -190,6 +239,10 @@ class Ledger:
         pairs = _pairs({"facts": facts.model_dump_json(), "attempt": str(attempt), **(fields or {})})
         return Change(self._run("restore", kind, job_id, state, token, created_ms, *pairs)[0])
 
+    def annotate(self, kind: JobKind, job_id: str, facts: JobFacts) -> Change:
+        """Replaces what lists show of a job, whoever holds it and whatever its state."""
+        return Change(self._run("annotate", kind, job_id, facts.model_dump_json())[0])
+
     def delete(self, kind: JobKind, job_id: str) -> Change:
         """Forgets an ended job and its stream; REFUSED while it is active."""
         return Change(self._run("delete", kind, job_id)[0])
@@ -210,6 +263,10 @@ class Ledger:
             for fields in hashes
             if fields
         ]
+
+    def count(self, kind: JobKind) -> int:
+        """Returns how many jobs of a kind there are, ended ones too."""
+        return self._client.zcard(keys.jobs(kind))
 
     def ids(self, kind: JobKind) -> list[str]:
         """Returns the ids of all jobs of a kind, newest first."""
@@ -251,6 +308,14 @@ def _moved(answer: list[str]) -> Moved | Change:
     if answer[0] != "ok":
         return Change(answer[0])
     return Moved(cast("LedgerState", answer[1]), int(answer[2]))
+
+
+def _limits(places: Places | None) -> tuple[str, str]:
+    return (_limit(places.queued), _limit(places.queued_of_owner)) if places else ("", "")
+
+
+def _limit(number: int | None) -> str:
+    return "" if number is None else str(number)
 
 
 def _pairs(fields: Mapping[str, str | None]) -> list[str]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
@@ -13,8 +15,9 @@ from pydantic import Field, ValidationError
 from worker.contract.errors import CorruptRecordError, Problem
 from worker.contract.events import Record, RunResult, SplitReport
 from worker.contract.keys import JobKind
-from worker.contract.layout import write_atomically
+from worker.contract.layout import require_format, write_atomically
 from worker.contract.resources import PrepareProgress, RunProgress
+from worker.contract.score_batches import BatchProgress
 from worker.contract.scores import ScoreResult
 
 LedgerState = Literal["queued", "running", "cancelling", "cancelled", "finished", "failed"]
@@ -22,12 +25,16 @@ FinalState = Literal["finished", "failed", "cancelled"]
 ENDED: frozenset[str] = frozenset(("finished", "failed", "cancelled"))
 R = TypeVar("R", bound=Record)
 
+RECORD_FORMAT = 1
+"""Of spec.json, outcome.json, result.json and labels.json."""
 MAX_DEATHS = 5
 """Times that a job is tried again without a new epoch."""
+REPORTS_KEPT = 256
+"""Reports of each kind that stay parsed: lists and live pages ask for the same ones again and again."""
 
 
 class JobFacts(Record):
-    """What lists of jobs show and filter by; fixed when the job is created."""
+    """What lists of jobs show and filter by; fixed when the job is created, but for name, tags and notes of runs."""
 
     name: str = ""
     tags: tuple[str, ...] = ()
@@ -37,9 +44,22 @@ class JobFacts(Record):
     fusion: str = ""
     objective: str = ""
     epochs: int = 0
-    run_id: str = Field("", description="The run that a score uses.")
-    filename: str = ""
+    sources: tuple[str, ...] = Field((), description="The runs that a run derives from.")
+    subset_id: str = Field("", description="The subset that a run trains on.")
+    run_id: str = Field("", description="The run that a score or a batch uses.")
+    filename: str = Field("", description="Of an upload; of a batch the path.")
     label: str | None = None
+    notes: str = Field("", description="What people wrote about a run.")
+
+
+@lru_cache(maxsize=REPORTS_KEPT)
+def _summary(text: str) -> SplitReport:
+    return SplitReport.model_validate_json(text)
+
+
+@lru_cache(maxsize=REPORTS_KEPT)
+def _result(text: str) -> RunResult:
+    return RunResult.model_validate_json(text)
 
 
 @dataclass(frozen=True)
@@ -60,6 +80,8 @@ class JobRecord:
     started_ms: int | None = None
     finished_ms: int | None = None
     holder: str | None = None
+    owner: str = ""
+    """Who asked for it; empty where that is not known."""
     waiting_for: str | None = None
     reason: str | None = None
     """Why the job was last queued again."""
@@ -90,6 +112,7 @@ class JobRecord:
                 started_ms=_milliseconds(fields.get("started_ms")),
                 finished_ms=_milliseconds(fields.get("finished_ms")),
                 holder=fields.get("holder"),
+                owner=fields.get("owner", ""),
                 waiting_for=fields.get("waiting_for"),
                 reason=fields.get("reason"),
                 progress=fields.get("progress"),
@@ -128,13 +151,17 @@ class JobRecord:
         """Returns the progress of a preparation, if it has any yet."""
         return None if self.progress is None else PrepareProgress.model_validate_json(self.progress)
 
+    def batch_progress(self) -> BatchProgress | None:
+        """Returns the progress of a batch, if it has any yet."""
+        return None if self.progress is None else BatchProgress.model_validate_json(self.progress)
+
     def run_summary(self) -> SplitReport | None:
         """Returns the validation report of the newest epoch, if there is one."""
-        return None if self.summary is None else SplitReport.model_validate_json(self.summary)
+        return None if self.summary is None else _summary(self.summary)
 
     def run_result(self) -> RunResult | None:
         """Returns the result of a finished run."""
-        return None if self.result is None else RunResult.model_validate_json(self.result)
+        return None if self.result is None else _result(self.result)
 
 
 def at(milliseconds: int) -> datetime:
@@ -203,6 +230,21 @@ class Change(StrEnum):
     """The token is stale."""
     UNKNOWN = "unknown"
     EXISTS = "exists"
+    QUEUE_FULL = "queue-full"
+    """As many wait as may."""
+    SHARE_FULL = "share-full"
+    """As many of this owner wait as may."""
+    TOO_MANY = "too-many"
+    """As many are kept as may."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """How many jobs of a kind there may be, the new one included; None: any number."""
+
+    queued: int | None = None
+    queued_of_owner: int | None = None
+    kept: int | None = None
 
 
 class Appended(StrEnum):
@@ -276,6 +318,32 @@ def read_outcome(path: Path) -> Outcome | None:
     return _read(path, Outcome)
 
 
+class RunLabels(Record):
+    """labels.json of a run: what a person changed after the launch, written before the ledger learns it."""
+
+    format: int = 1
+    name: str
+    tags: tuple[str, ...]
+    notes: str
+
+    def write(self, path: Path) -> None:
+        """Writes labels.json durably."""
+        write_atomically(path, self.model_dump_json(indent=1).encode())
+
+    def on(self, facts: JobFacts) -> JobFacts:
+        """Returns a run's facts with these labels."""
+        return facts.model_copy(update={"name": self.name, "tags": self.tags, "notes": self.notes})
+
+
+def read_labels(path: Path) -> RunLabels | None:
+    """Returns the labels of a run, or None while nobody changed them.
+
+    Raises:
+        CorruptRecordError: when the file is damaged.
+    """
+    return _read(path, RunLabels)
+
+
 class SpecRecord(Record):
     """spec.json of a run or a dataset: what was asked for, as it was accepted."""
 
@@ -283,6 +351,7 @@ class SpecRecord(Record):
     id: str
     created_at: datetime
     spec: dict[str, Any]
+    owner: str = Field("", description="Who asked for it, as the audit log names them; empty: not known.")
 
     def write(self, path: Path) -> None:
         """Writes spec.json durably."""
@@ -300,8 +369,12 @@ def read_spec(path: Path) -> SpecRecord | None:
 
 def _read(path: Path, model: type[R]) -> R | None:
     try:
-        return model.model_validate_json(path.read_bytes())
+        content = path.read_bytes()
     except FileNotFoundError:
         return None
-    except ValidationError as error:
-        raise CorruptRecordError(f"{path} cannot be read: {error.errors()[0]['msg']}.") from error
+    try:
+        require_format(path, json.loads(content), RECORD_FORMAT)
+        return model.model_validate_json(content)
+    except (ValueError, RecursionError) as error:  # JSON may be nested as deep as its author likes
+        why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        raise CorruptRecordError(f"{path} cannot be read: {why}.") from error

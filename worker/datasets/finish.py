@@ -7,6 +7,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal, cast
@@ -17,6 +18,7 @@ import pyarrow.parquet as pq
 
 from worker.contract.errors import DatasetError
 from worker.contract.layout import sync_folder, write_atomically
+from worker.contract.quality import METRICS, by_name
 from worker.contract.resources import SkippedClip
 from worker.contract.spec.datasets import DatasetSpec
 from worker.datasets.partial import Finished, Shapes
@@ -32,13 +34,22 @@ from worker.datasets.store import (
     sha256_of,
 )
 
-_ROW_GROUP = 65_536
+_ROW_GROUP = 8_192
+"""Rows that are read together: a page of clips asks for a few rows from all over the table."""
+
+
+@dataclass(frozen=True)
+class Digests:
+    """What a store was made of."""
+
+    spec: str
+    listing: str
 
 
 def finish_store(
     path: Path,
     spec: DatasetSpec,
-    spec_digest: str,
+    digests: Digests,
     listing: DatasetListing,
     results: Mapping[int, Finished],
     shapes: Shapes,
@@ -48,7 +59,7 @@ def finish_store(
     Args:
         path: the partial store, all of its clips finished.
         spec: the dataset.
-        spec_digest: the digest by which a later call knows the store.
+        digests: by which a later call knows the store; the listing's as it was when preparation began.
         listing: the clips.
         results: row -> what became of the clip, for every row.
         shapes: of the arrays.
@@ -66,8 +77,8 @@ def finish_store(
     used = [listing.entries[row] for row in usable]
     record = StoreRecord(
         kind=spec.kind,
-        spec_digest=spec_digest,
-        listing_digest=listing.digest(),
+        spec_digest=digests.spec,
+        listing_digest=digests.listing,
         digest=_content_digest(spec, listing.classes, used, [checksums[name] for name in names[:2]]),
         preprocess=spec.preprocess,
         classes=listing.classes,
@@ -131,7 +142,18 @@ def _table(clips: Sequence[tuple[ClipEntry, Finished]], index_of: Mapping[str, i
         "has_visual": [True] * len(clips),
         "notes": [_notes(entry, result) for entry, result in clips],
     }
-    for name in ("duration_s", "start_s", "padded", "width", "height", "frames_per_s", "sample_rate_hz"):
+    measured = [by_name(result.quality) for _, result in clips]
+    columns |= {metric.name: [quality[metric.name] for quality in measured] for metric in METRICS}
+    for name in (
+        "duration_s",
+        "start_s",
+        "padded",
+        "width",
+        "height",
+        "frames_per_s",
+        "sample_rate_hz",
+        "content_hash",
+    ):
         columns[name] = [getattr(result, name) for _, result in clips]
     arrays = []
     for item in SAMPLE_SCHEMA:

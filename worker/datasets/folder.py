@@ -53,7 +53,7 @@ class FolderDataset:
         for top in tops:
             split = SPLIT_NAMES[top.name.lower()] if with_splits else ""
             for class_folder in _folders(top) if with_splits else [top]:
-                entries += _class_entries(root, class_folder, split, skipped)
+                entries += class_entries(root, class_folder, split, skipped)
         return _listing(entries, skipped, with_splits=with_splits, seed=self._spec.seed)
 
 
@@ -85,7 +85,15 @@ def _folders(root: Path) -> list[Path]:
     return [child for child in children if not child.name.startswith(".") and child.is_dir()]
 
 
-def _class_entries(root: Path, folder: Path, split: str, skipped: list[SkippedClip]) -> Iterator[ClipEntry]:
+def class_entries(root: Path, folder: Path, split: str, skipped: list[SkippedClip]) -> Iterator[ClipEntry]:
+    """Yields the clips below a class's folder; files that are none are added to `skipped`.
+
+    Args:
+        root: of the dataset: ids are paths below it.
+        folder: of the class, whose name is the label.
+        split: of the clips.
+        skipped: takes what is left out, and why.
+    """
     for place, _, names in sorted(os.walk(folder)):
         here = Path(place)
         inside = here.relative_to(folder)

@@ -6,16 +6,15 @@ import csv
 import difflib
 import io
 import math
-import os
-import stat
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from worker.contract.errors import DatasetError
 from worker.contract.resources import SkippedClip
 from worker.contract.spec.datasets import Manifest
 from worker.datasets.folder import CUT_WARNING, NO_TEST_WARNING, SPLIT_NAMES
+from worker.datasets.lists import read_regular_file
 from worker.datasets.source import ClipEntry, DatasetListing
 from worker.datasets.splits import DEFAULT_SHARES, assign_splits, with_validation
 
@@ -24,8 +23,6 @@ OPTIONAL = ("split", "audio_path", "id", "group", "start_s", "end_s")
 _MAX_REPORTED = 10
 _MAX_ID = 200
 _MAX_LABEL = 200
-_MAX_BYTES = 256 << 20
-"""Of the CSV file, which is read whole: with 200 characters a line more than a million clips."""
 
 
 class ManifestDataset:
@@ -45,25 +42,39 @@ class ManifestDataset:
             DatasetError: dataset-not-found, dataset-bad-manifest (naming the first ten faults by row),
                 dataset-duplicate-ids.
         """
-        path = Path(self._spec.path)
-        header, rows = _read(path)
-        warnings = _check_header(path, header)
-        faults: list[str] = []
-        entries: list[ClipEntry] = []
-        for number, row in rows:
-            try:
-                entries.append(_entry(path.parent, row))
-            except ValueError as error:
-                faults.append(f"row {number}: {error}")
-        if faults:
-            more = f" ... and {len(faults) - _MAX_REPORTED} more" if len(faults) > _MAX_REPORTED else ""
-            raise DatasetError(
-                f"{path.name} has rows that cannot be used: {'; '.join(faults[:_MAX_REPORTED])}{more}.",
-                code="dataset-bad-manifest",
-            )
-        _check_ids(path, entries)
-        present, skipped = _present(entries)
-        return _listing(present, skipped, warnings, with_splits="split" in header, seed=self._spec.seed)
+        header, entries, warnings = read_entries(Path(self._spec.path))
+        usable, skipped = present(entries)
+        return _listing(usable, skipped, warnings, with_splits="split" in header, seed=self._spec.seed)
+
+
+def read_entries(path: Path, *, required: Sequence[str] = REQUIRED) -> tuple[list[str], list[ClipEntry], list[str]]:
+    """Returns the header, the clips in the file's order, whether or not their files are there, and warnings.
+
+    Args:
+        path: the CSV file.
+        required: columns that must be there and filled; a label that need not be is empty where it is missing.
+
+    Raises:
+        DatasetError: dataset-not-found, dataset-bad-manifest (naming the first ten faults by row),
+            dataset-duplicate-ids.
+    """
+    header, rows = _read(path)
+    warnings = _check_header(path, header, required)
+    faults: list[str] = []
+    entries: list[ClipEntry] = []
+    for number, row in rows:
+        try:
+            entries.append(_entry(path.parent, row, required))
+        except ValueError as error:
+            faults.append(f"row {number}: {error}")
+    if faults:
+        more = f" ... and {len(faults) - _MAX_REPORTED} more" if len(faults) > _MAX_REPORTED else ""
+        raise DatasetError(
+            f"{path.name} has rows that cannot be used: {'; '.join(faults[:_MAX_REPORTED])}{more}.",
+            code="dataset-bad-manifest",
+        )
+    _check_ids(path, entries)
+    return header, entries, warnings
 
 
 def _listing(
@@ -83,7 +94,7 @@ def _listing(
 def _read(path: Path) -> tuple[list[str], list[tuple[int, Mapping[str, str | None]]]]:
     """Returns the header and the non-empty rows with their line numbers."""
     try:
-        text = _content(path).decode("utf-8-sig")
+        text = read_regular_file(path, what="CSV file", code="dataset-bad-manifest").decode("utf-8-sig")
     except OSError as error:
         raise DatasetError(
             f"Expected a CSV file at {path}: {error.strerror}. Give its path as the server sees it.",
@@ -102,30 +113,17 @@ def _read(path: Path) -> tuple[list[str], list[tuple[int, Mapping[str, str | Non
         raise DatasetError(f"{path.name} is no valid CSV: {error}.", code="dataset-bad-manifest") from None
 
 
-def _content(path: Path) -> bytes:
-    """Returns what is in a regular file: reading a pipe or a device might never end."""
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise DatasetError(f"{path} is no regular file. Give the path of a CSV file.", code="dataset-not-found")
-        content = file.read(_MAX_BYTES + 1)
-    if len(content) > _MAX_BYTES:
-        raise DatasetError(
-            f"{path.name} has more than {_MAX_BYTES >> 20:,} MiB. Is it the CSV file?", code="dataset-bad-manifest"
-        )
-    return content
-
-
 def _rows(reader: csv.DictReader[str]) -> Iterator[tuple[int, Mapping[str, str | None]]]:
     for row in reader:
         if any(isinstance(value, str) and value.strip() for value in row.values()):
             yield reader.line_num, row
 
 
-def _check_header(path: Path, header: list[str]) -> list[str]:
-    missing = [name for name in REQUIRED if name not in header]
+def _check_header(path: Path, header: list[str], required: Sequence[str]) -> list[str]:
+    missing = [name for name in required if name not in header]
     if missing:
         raise DatasetError(
-            f"{path.name} needs the columns {', '.join(REQUIRED)} in its first line; it lacks {', '.join(missing)}. "
+            f"{path.name} needs the columns {', '.join(required)} in its first line; it lacks {', '.join(missing)}. "
             f"It has {', '.join(map(repr, header[:20])) or 'none'}.",
             code="dataset-bad-manifest",
         )
@@ -141,7 +139,7 @@ def _check_header(path: Path, header: list[str]) -> list[str]:
     return warnings
 
 
-def _entry(root: Path, row: Mapping[str, str | None]) -> ClipEntry:
+def _entry(root: Path, row: Mapping[str, str | None], required: Sequence[str]) -> ClipEntry:
     """Returns the clip of one row.
 
     Raises:
@@ -150,11 +148,12 @@ def _entry(root: Path, row: Mapping[str, str | None]) -> ClipEntry:
     if None in row:
         raise ValueError("it has more fields than the header")
     values = {name: (value or "").strip() for name, value in row.items()}
-    for name in REQUIRED:
+    for name in required:
         if not values[name]:
             raise ValueError(f"expected a {name}, got nothing")
-    if len(values["label"]) > _MAX_LABEL or not values["label"].isprintable():
-        raise ValueError(f"expected a label of at most {_MAX_LABEL} printable characters, got {values['label'][:60]!r}")
+    label = values.get("label", "")
+    if len(label) > _MAX_LABEL or not label.isprintable():
+        raise ValueError(f"expected a label of at most {_MAX_LABEL} printable characters, got {label[:60]!r}")
     split = values.get("split", "train")
     if split.lower() not in SPLIT_NAMES:
         raise ValueError(f"expected the split train, validation (or val) or test, got {split!r}")
@@ -167,7 +166,7 @@ def _entry(root: Path, row: Mapping[str, str | None]) -> ClipEntry:
     return ClipEntry(
         sample_id=sample_id,
         path=_inside(root, values["path"]),
-        label=values["label"],
+        label=label,
         split=SPLIT_NAMES[split.lower()],
         audio_path=_inside(root, values["audio_path"]) if values.get("audio_path") else None,
         group=values.get("group") or None,
@@ -213,20 +212,20 @@ def _check_ids(path: Path, entries: list[ClipEntry]) -> None:
         )
 
 
-def _present(entries: list[ClipEntry]) -> tuple[list[ClipEntry], list[SkippedClip]]:
+def present(entries: Sequence[ClipEntry]) -> tuple[list[ClipEntry], list[SkippedClip]]:
     """Returns the clips whose files are there, and the others with what is missing."""
-    present: list[ClipEntry] = []
+    usable: list[ClipEntry] = []
     skipped: list[SkippedClip] = []
     for entry in entries:
         reasons = [_absence(place) for place in (entry.path, entry.audio_path) if place is not None]
         reason = next(filter(None, reasons), None)
         if reason is None:
-            present.append(entry)
+            usable.append(entry)
             continue
         skipped.append(
             SkippedClip(sample_id=entry.sample_id, path=str(entry.path), code="media-not-found", reason=reason)
         )
-    return present, skipped
+    return usable, skipped
 
 
 def _absence(place: Path) -> str | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
@@ -22,6 +22,7 @@ from worker.datasets.store import FRAMES_FILE, audio_file
 
 JOURNAL_FILE = "journal.jsonl"
 PLAN_FILE = "plan.json"
+_TAIL_BYTES = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,9 @@ class Finished:
     sample_rate_hz: int | None = None
     decoding: str = ""
     """Remarks of the decoder."""
+    quality: Sequence[float | None] = ()
+    """In the order of worker.contract.quality.METRICS."""
+    content_hash: str | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ class PartialStore:
             path / audio_file(shapes.audio_dtype), shapes.num_rows, _row_bytes(shapes.audio, shapes.audio_dtype)
         )
         _cut_torn_line(path / JOURNAL_FILE)
-        self._journal = os.open(path / JOURNAL_FILE, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        self._lines = os.open(path / JOURNAL_FILE, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         self._pending: list[Finished] = []
 
     def write(self, row: int, frames: NDArray[np.uint8], audio: NDArray[np.generic]) -> None:
@@ -96,19 +100,18 @@ class PartialStore:
         self._sync_arrays()
         lines = "".join(json.dumps(asdict(item), separators=(",", ":")) + "\n" for item in self._pending).encode()
         while lines:
-            lines = lines[os.write(self._journal, lines) :]
-        os.fdatasync(self._journal)
+            lines = lines[os.write(self._lines, lines) :]
+        os.fdatasync(self._lines)
         self._pending.clear()
 
-    def journal(self) -> Iterator[Finished]:
-        """Yields what the journal holds, in the order in which clips were finished."""
-        with (self.path / JOURNAL_FILE).open("rb") as file:
-            for line in file:
-                yield Finished(**json.loads(line))
+    @property
+    def journal(self) -> Path:
+        """The file of finished clips, one a line (see worker.datasets.results)."""
+        return self.path / JOURNAL_FILE
 
     def close(self) -> None:
         """Closes the files; what is not committed is lost."""
-        for descriptor in (self._frames, self._audio, self._journal):
+        for descriptor in (self._frames, self._audio, self._lines):
             os.close(descriptor)
 
     def _sync_arrays(self) -> None:
@@ -143,7 +146,15 @@ def _cut_torn_line(path: Path) -> None:
     """Removes the end of a journal after its last complete line: a kill may have torn it."""
     try:
         with path.open("r+b") as file:
-            content = file.read()
-            file.truncate(content.rfind(b"\n") + 1)
+            position = file.seek(0, os.SEEK_END)
+            while position:
+                begin = max(0, position - _TAIL_BYTES)
+                file.seek(begin)
+                found = file.read(position - begin).rfind(b"\n")
+                position = begin
+                if found >= 0:
+                    position = begin + found + 1
+                    break
+            file.truncate(position)
     except FileNotFoundError:
         return

@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from worker.contract.errors import CorruptRecordError, MediaError, NotFoundError
+from worker.contract.errors import CorruptRecordError, InsufficientStorageError, MediaError, NotFoundError
 from worker.contract.layout import sync_folder
 from worker.contract.resources import PrepareProgress
+from worker.contract.sources import have_changed, stamps_of, write_stamps
 from worker.contract.spec.datasets import DatasetSpec
-from worker.datasets.finish import finish_store
+from worker.datasets.finish import Digests, finish_store
 from worker.datasets.partial import JOURNAL_FILE, PLAN_FILE, Finished, PartialStore, Shapes
+from worker.datasets.results import JournalResults
+from worker.datasets.roots import keep_within
+from worker.datasets.sharing import link_twin, watched_paths
 from worker.datasets.source import ClipEntry, DatasetListing, check_listing, load_source
-from worker.datasets.store import STORE_FORMAT, PreparedStore, StoreRecord
+from worker.datasets.store import SOURCES_FILE, STORE_FORMAT, PreparedStore, StoreRecord
 from worker.media.container import DecodeLimits
 from worker.media.decode import DecodedClip
 from worker.media.preprocess import Preprocessor
@@ -48,15 +52,10 @@ class StoreSummary:
     path: Path
     record: StoreRecord
     built: bool
-    """False when the store was ready before."""
+    """False when the store was ready before, or was another dataset's too."""
     num_resumed: int = 0
     """Clips that an earlier, interrupted call had finished."""
     seconds: float = 0.0
-
-
-def spec_digest(spec: DatasetSpec) -> str:
-    """Returns the digest that decides whether a store fits: the spec without its protocol, which changes no tensor."""
-    return spec.digest(exclude=frozenset({"protocol"}))
 
 
 def prepare(
@@ -67,8 +66,12 @@ def prepare(
     on_progress: OnProgress = lambda progress: None,
     should_stop: Callable[[], bool] = lambda: False,
     clip_timeout_s: float = 120.0,
+    reserved_bytes: int = 0,
+    data_roots: Sequence[Path] = (),
 ) -> StoreSummary:
-    """Returns the summary of the store in `folder`/store, which is made if there is none that fits the spec.
+    """Returns the summary of the store in `folder`/store, which is made if there is none that fits spec and clips.
+
+    A store that another dataset beside it made of the same clips in the same way is linked instead of made.
 
     Call it from the main thread of a process that nobody else prepares the same folder in (the caller holds a lock).
 
@@ -79,38 +82,70 @@ def prepare(
         on_progress: called at most five times a second, and at the end.
         should_stop: asked after every clip and twice a second.
         clip_timeout_s: wall-clock time for one clip, after which it is skipped as media-timeout.
+        reserved_bytes: disk space that must stay free.
+        data_roots: folders outside of which no clip is read; none: clips may lie anywhere.
 
     Raises:
         PreparationStopped: should_stop() said so.
         DatasetError: the dataset cannot be trained on.
+        InsufficientStorageError: code `disk-too-small`: the store would not fit; nothing was decoded.
     """
     begun = time.monotonic()
-    ready = _ready(folder / "store", spec)
-    if ready is not None:
+    ready, sources = _ready(folder / "store", spec), folder / "store" / SOURCES_FILE
+    if ready is not None and have_changed(sources) is False:
         return StoreSummary(folder / "store", ready, built=False)
     on_progress(PrepareProgress())
-    listing = load_source(spec).list(folder / "clips")
+    listing = keep_within(load_source(spec).list(folder / "clips"), data_roots)
     check_listing(listing)
+    stamps = stamps_of(watched_paths(listing, _root(spec)))
+    digests = Digests(spec.identity(), listing.digest())
+    if ready is not None and ready.listing_digest == digests.listing:
+        write_stamps(sources, stamps)
+        return StoreSummary(folder / "store", ready, built=False)
+    twin = link_twin(folder, spec, digests, listing)
+    if twin is not None:
+        write_stamps(folder / "store.partial" / SOURCES_FILE, stamps)
+        _put_in_place(folder)
+        return StoreSummary(folder / "store", twin, built=False, seconds=time.monotonic() - begun)
     preprocessor = Preprocessor(spec.preprocess)
     shapes = Shapes(len(listing.entries), preprocessor.frames_shape, preprocessor.audio_shape, preprocessor.audio_dtype)
-    plan = f"{STORE_FORMAT} {spec_digest(spec)} {listing.digest()}"
+    num_clips = len(listing.entries)
+    plan = f"{STORE_FORMAT} {digests.spec} {digests.listing}"
     with PartialStore(folder / "store.partial", plan, shapes) as partial, _Writer(partial, preprocessor) as writer:
-        results = {item.row: item for item in partial.journal()}
-        num_resumed = len(results)
-        num_skipped = len(listing.skipped) + sum(1 for item in results.values() if item.code)
-        meter = _Meter(on_progress, len(listing.entries), num_resumed, num_skipped)
-        todo = [row for row in range(len(listing.entries)) if row not in results]
-        with DecodePool(min(num_processes, max(1, len(todo))), timeout_s=clip_timeout_s) as pool:
-            for row, answer in pool.run(_jobs(spec, listing, todo), should_stop=should_stop):
-                results[row] = writer.take(row, answer)
-                meter.update(results[row])
+        before = JournalResults(partial.journal, num_clips)
+        num_resumed = len(before)
+        meter = _Meter(on_progress, num_clips, num_resumed, len(listing.skipped) + before.num_skipped)
+        num_left = num_clips - num_resumed
+        _require_room(folder, num_left * spec.preprocess.stored_bytes, reserved_bytes, num_left)
+        with DecodePool(min(num_processes, max(1, num_left)), timeout_s=clip_timeout_s) as pool:
+            for row, answer in pool.run(_jobs(spec, listing, before.missing()), should_stop=should_stop):
+                meter.update(writer.take(row, answer))
+                num_left -= 1
         writer.finish()
         meter.report()
-        if len(results) < len(listing.entries):
-            raise PreparationStopped(f"{len(results)} of {len(listing.entries)} clips are done.")
-    record = finish_store(folder / "store.partial", spec, spec_digest(spec), listing, results, shapes)
+        if num_left:
+            raise PreparationStopped(f"{num_clips - num_left} of {num_clips} clips are done.")
+        results = JournalResults(partial.journal, num_clips)
+    write_stamps(folder / "store.partial" / SOURCES_FILE, stamps)
+    record = finish_store(folder / "store.partial", spec, digests, listing, results, shapes)
     _put_in_place(folder)
     return StoreSummary(folder / "store", record, True, num_resumed, time.monotonic() - begun)
+
+
+def _require_room(folder: Path, needed_bytes: int, reserved_bytes: int, num_clips: int) -> None:
+    free_bytes = max(0, shutil.disk_usage(folder).free - reserved_bytes)
+    if needed_bytes > free_bytes:
+        raise InsufficientStorageError(
+            f"The prepared store of {num_clips:,} clips needs {needed_bytes >> 20:,} MiB; {free_bytes >> 20:,} MiB are "
+            "free for it. Delete unused datasets or runs, or take smaller or fewer frames.",
+            code="disk-too-small",
+        )
+
+
+def _root(spec: DatasetSpec) -> Path | None:
+    """Returns the folder or list that the user named, if the dataset is of files."""
+    path = getattr(spec, "path", None)
+    return Path(path) if isinstance(path, str) else None
 
 
 def _ready(path: Path, spec: DatasetSpec) -> StoreRecord | None:
@@ -119,10 +154,10 @@ def _ready(path: Path, spec: DatasetSpec) -> StoreRecord | None:
         record = PreparedStore.open(path).record
     except (NotFoundError, CorruptRecordError):
         return None
-    return record if record.spec_digest == spec_digest(spec) else None
+    return record if record.spec_digest == spec.identity() else None
 
 
-def _jobs(spec: DatasetSpec, listing: DatasetListing, rows: list[int]) -> Iterator[tuple[int, DecodeJob]]:
+def _jobs(spec: DatasetSpec, listing: DatasetListing, rows: Iterable[int]) -> Iterator[tuple[int, DecodeJob]]:
     window, limits = Window.of(spec.preprocess), DecodeLimits()
     for row in rows:
         entry = listing.entries[row]
@@ -139,6 +174,7 @@ def _job(entry: ClipEntry, window: Window, limits: DecodeLimits) -> DecodeJob:
         end_s=entry.end_s,
         maker=entry.maker,
         recipe=entry.recipe,
+        measure=True,
     )
 
 
@@ -208,6 +244,8 @@ def _outcome(row: int, answer: Answer) -> Finished:
         frames_per_s=info.frames_per_s,
         sample_rate_hz=info.sample_rate_hz,
         decoding=remarks,
+        quality=clip.quality.values if clip.quality else (),
+        content_hash=clip.quality.content_hash if clip.quality else None,
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from worker.datasets.source import ClipEntry
 
 DEFAULT_SHARES = {"train": 0.70, "validation": 0.15, "test": 0.15}
-VALIDATION_SHARES = {"train": 0.85, "validation": 0.15}
+VALIDATION_SHARE = 0.15
 
 
 def assign_splits(entries: Sequence[ClipEntry], shares: Mapping[str, float], seed: int) -> list[ClipEntry]:
@@ -40,17 +40,20 @@ def assign_splits(entries: Sequence[ClipEntry], shares: Mapping[str, float], see
     return [replace(entry, split=split) for entry, split in zip(entries, splits, strict=True)]
 
 
-def with_validation(entries: Sequence[ClipEntry], seed: int) -> tuple[list[ClipEntry], bool]:
+def with_validation(
+    entries: Sequence[ClipEntry], seed: int, share: float = VALIDATION_SHARE
+) -> tuple[list[ClipEntry], bool]:
     """Returns the clips with a validation split cut from train by group where there was none, and whether it was cut.
 
     Args:
         entries: the clips.
         seed: of the cut.
+        share: of the training clips, 0..1.
     """
     if any(entry.split == "validation" for entry in entries):
         return list(entries), False
     train = [entry for entry in entries if entry.split == "train"]
-    cut = iter(assign_splits(train, VALIDATION_SHARES, seed))
+    cut = iter(assign_splits(train, {"train": 1 - share, "validation": share}, seed))
     return [next(cut) if entry.split == "train" else entry for entry in entries], bool(train)
 
 

@@ -1,9 +1,10 @@
-"""The prepared store: memory-mapped frames and sound of every usable clip, and a table that names them.
+"""The prepared store: frames and sound of every usable clip, row by row, and a table that names them.
 
     frames.u8         (R, T, H, H, 3) uint8
     audio.f16|i16     (R, M, S) float16 or (R, L) int16
     samples.parquet   N rows, columns of `SAMPLE_SCHEMA`; `row` is the clip's place in the two files above
     skipped.jsonl     one SkippedClip a line
+    sources.json      stamps of the files behind it (see worker.contract.sources)
     store.json        StoreRecord: written last, so a store with it is complete
 
 R >= N: the places of skipped clips stay holes (sparse files), so that parallel preparation needs no compaction.
@@ -17,7 +18,7 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import pyarrow as pa
@@ -26,13 +27,20 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from worker.contract.errors import CorruptRecordError, NotFoundError
+from worker.contract.layout import require_format
+from worker.contract.quality import METRICS
 from worker.contract.resources import SkippedClip
 from worker.contract.spec.preprocess import PreprocessSpec
+from worker.datasets.rows import RowFile
+from worker.datasets.texts import Texts
 
-STORE_FORMAT = 1
+STORE_FORMAT = 2
+READABLE_FORMATS = (1, 2)
+"""A store of format 1 opens too: it lacks the columns of quality, which the API shows as null."""
 FRAMES_FILE = "frames.u8"
 SAMPLES_FILE = "samples.parquet"
 SKIPPED_FILE = "skipped.jsonl"
+SOURCES_FILE = "sources.json"
 RECORD_FILE = "store.json"
 _CHUNK_BYTES = 8 * 1024 * 1024
 
@@ -56,9 +64,12 @@ SAMPLE_SCHEMA = pa.schema(
         ("frames_per_s", pa.float32()),
         ("sample_rate_hz", pa.int32()),
         ("notes", pa.string()),
+        *((metric.name, pa.float32()) for metric in METRICS),
+        ("content_hash", pa.string()),
     ]
 )
 """`start_s` is where the window begins in the clip; `notes` is JSON {name: text}, corruption truth and `decoding`.
+The metrics and `content_hash` are those of worker.contract.quality.
 
 `path` and `audio_path` are absolute, or relative to the dataset's folder (the store's parent) for clips made there.
 """
@@ -71,7 +82,7 @@ class StoreRecord(BaseModel):
 
     format: int = STORE_FORMAT
     kind: str = Field(description="Kind of the dataset.")
-    spec_digest: str = Field(description="Of the dataset spec without protocol.")
+    spec_digest: str = Field(description="DatasetSpec.identity() of the dataset.")
     listing_digest: str = Field(description="Of the clips that were listed.")
     digest: str = Field(description="Of the content: other data, other digest.")
     preprocess: PreprocessSpec
@@ -108,25 +119,32 @@ def read_record(path: Path) -> StoreRecord | None:
     """Returns store.json of a store folder, or None if there is no complete store of a format that we know."""
     try:
         record = json.loads((path / RECORD_FILE).read_bytes())
-        if record.get("format") != STORE_FORMAT:
+        if record.get("format") not in READABLE_FORMATS:
             return None
         return StoreRecord.model_validate(record)
     except (OSError, ValueError, AttributeError, ValidationError):
         return None
 
 
+def _refuse_later_format(path: Path) -> None:
+    try:
+        document = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return  # there is none, or none that anyone could read
+    require_format(path, document, STORE_FORMAT)
+
+
 class PreparedStore:
     """A complete store, open for reading. Opening reads store.json alone; columns are read when first asked for."""
 
     def __init__(self, path: Path, record: StoreRecord) -> None:
-        """Maps the arrays; use `open`."""
+        """Opens the arrays; use `open`."""
         self.path = path
         self.record = record
         rows = record.num_rows
-        frames = np.memmap(path / FRAMES_FILE, np.uint8, "r", shape=(rows, *record.frames_shape))
-        audio_path = path / audio_file(record.audio_dtype)
-        audio = np.memmap(audio_path, np.dtype(record.audio_dtype), "r", shape=(rows, *record.audio_shape))
-        self._frames, self._audio = frames.view(np.ndarray), audio.view(np.ndarray)
+        audio_dtype = np.dtype(record.audio_dtype)
+        self._frames = RowFile(path / FRAMES_FILE, rows, record.frames_shape, np.dtype(np.uint8))
+        self._audio = RowFile(path / audio_file(audio_dtype), rows, record.audio_shape, audio_dtype)
 
     @classmethod
     def open(cls, path: Path, *, verify: bool = False) -> PreparedStore:
@@ -138,10 +156,11 @@ class PreparedStore:
 
         Raises:
             NotFoundError: there is no complete store (code store-not-found).
-            CorruptRecordError: a file is missing, cut off, or, with `verify`, changed.
+            CorruptRecordError: a file is missing, cut off, or, with `verify`, changed; or a later version wrote it.
         """
         record = read_record(path)
         if record is None:
+            _refuse_later_format(path / RECORD_FILE)
             raise NotFoundError(f"There is no complete store in {path}. Prepare the dataset.", code="store-not-found")
         try:
             store = cls(path, record)
@@ -193,7 +212,7 @@ class PreparedStore:
             (B, T, H, H, 3) uint8 and (B, *audio_shape) float16 or int16, as stored (see Preprocessor).
         """
         rows = self._rows[np.asarray(indices, np.int64)]
-        return np.take(self._frames, rows, axis=0), np.take(self._audio, rows, axis=0)
+        return cast("NDArray[np.uint8]", self._frames.take(rows)), self._audio.take(rows)
 
     def column(self, name: str) -> pa.Array:
         """Returns one column of samples.parquet in store order, read now (a pyarrow array, not cached)."""
@@ -206,10 +225,9 @@ class PreparedStore:
         return np.asarray(self.column("label_index"), dtype=np.int64)
 
     @cached_property
-    def sample_ids(self) -> list[str]:
+    def sample_ids(self) -> Texts:
         """N ids in store order."""
-        ids: list[str] = self.column("sample_id").to_pylist()
-        return ids
+        return Texts(self.column("sample_id"))
 
     @cached_property
     def groups(self) -> list[str | None]:
@@ -218,19 +236,21 @@ class PreparedStore:
         return groups
 
     @cached_property
-    def _splits(self) -> NDArray[np.object_]:
+    def _splits(self) -> tuple[list[str], NDArray[np.int8]]:
+        """The names of splits, and for each sample the place of its own among them."""
         column = self.column("split")
-        names = np.asarray(column.dictionary.to_pylist(), dtype=object)
-        return names[np.asarray(column.indices)] if len(column) else np.zeros(0, object)
+        return column.dictionary.to_pylist(), np.asarray(column.indices, dtype=np.int8)
 
     def indices(self, split: str) -> NDArray[np.int64]:
         """Returns the positions of a split's samples, ascending: (n,) int64, empty if there is no such split."""
-        return np.flatnonzero(self._splits == split)
+        names, places = self._splits
+        return np.flatnonzero(places == (names.index(split) if split in names else -1))
 
     def splits(self) -> list[str]:
         """Returns the split of each sample: N names."""
-        names: list[str] = self._splits.tolist()
-        return names
+        names, places = self._splits
+        split_of: list[str] = np.asarray(names, dtype=object)[places].tolist() if len(places) else []
+        return split_of
 
     def notes(self, index: int) -> Mapping[str, str]:
         """Returns the notes of one sample: the user's columns, corruption truth, remarks of the decoder."""

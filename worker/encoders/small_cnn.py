@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from worker.encoders.frames import FrameEncoder
+from worker.encoders.pooling import max_pool_2x2
 
 NUM_BLOCKS = 3
 AUDIO_GRID = (8, 1)
@@ -60,7 +61,7 @@ class ConvStack(nn.Module):
         hidden = planes
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             # Pooling before the norm: a quarter of the elements to normalise.
-            hidden = F.relu(norm(F.max_pool2d(convolution(hidden), kernel_size=2, ceil_mode=True)))
+            hidden = F.relu(norm(max_pool_2x2(convolution(hidden))))
         # No ReLU on the features: where a modality starts slowly it died for good (all features 0), and the imbalance
         # would be one of the encoder, not of the data.
         features: Tensor = self.to_features(grid_means(hidden, self.grid).flatten(1))

@@ -7,7 +7,6 @@ is in a snapshot. See docs/decisions/0003.
 from __future__ import annotations
 
 import json
-import os
 import re
 import zlib
 from pathlib import Path
@@ -19,12 +18,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from worker.contract.errors import CorruptRecordError
-from worker.contract.layout import sync_folder
+from worker.contract.layout import replacing
 from worker.engine.steps import Snapshot
 
 CHECKPOINT_FORMAT = 1
 STEP_FILE = "step.safetensors"
 _EPOCH_FILE = re.compile(r"epoch-(\d{5,})\.safetensors\Z")
+_SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")
+"""How safetensors tells the number of a system's error: in words alone."""
 
 
 def checkpoint_name(snapshot: Snapshot) -> str:
@@ -38,24 +39,23 @@ def save(snapshot: Snapshot, folder: Path) -> Path:
     Args:
         snapshot: of a trainer.
         folder: RunFolder.checkpoints; made where it is missing.
+
+    Raises:
+        OSError: the disk did not take it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / checkpoint_name(snapshot)
-    partial = folder / f".{path.name}.{os.getpid()}.partial"
     record = {"epoch": snapshot.epoch, "step": snapshot.step, "record": snapshot.record}
     metadata = {
         "format": str(CHECKPOINT_FORMAT),
         "checksum": _checksum(snapshot.tensors),
         "record": json.dumps(record, sort_keys=True, allow_nan=False),
     }
-    save_file({name: tensor.contiguous() for name, tensor in snapshot.tensors.items()}, partial, metadata)
-    descriptor = os.open(partial, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    partial.rename(path)
-    sync_folder(folder)
+    with replacing(path) as partial:
+        try:
+            save_file({name: tensor.contiguous() for name, tensor in snapshot.tensors.items()}, partial, metadata)
+        except SafetensorError as error:
+            raise _system_error(error, path) from error
     return path
 
 
@@ -131,6 +131,12 @@ def newest(folder: Path) -> Snapshot | None:
         if best is None or partial.epoch >= best.epoch:
             return partial
     return best
+
+
+def _system_error(error: SafetensorError, path: Path) -> Exception:
+    """Returns the system's error that safetensors tells of in words: a full disk must be known as one."""
+    found = _SYSTEM_ERROR.search(str(error))
+    return error if found is None else OSError(int(found[1]), str(error), str(path))
 
 
 def _require_format(path: Path, metadata: dict[str, str]) -> None:

@@ -7,8 +7,8 @@ Shapes: N samples of the split.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Literal, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, cast
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -58,28 +58,33 @@ def split_report(
     num_classes: int,
     *,
     source: UnimodalSource,
-    mixtures: MixturePair,
+    mixtures: MixturePair | None,
+    modalities: Sequence[str] = ("audio", "visual"),
 ) -> SplitReport:
-    """Returns the report of a split: every row counts.
+    """Returns the report of a split: every row counts. A run of one modality has no gaps: what needs them is null.
 
     Args:
         columns: of the split's N rows.
         labels: (N,) true classes.
         num_classes: C.
         source: what the unimodal scores come from.
-        mixtures: this split's own fits.
+        mixtures: this split's own fits; None in a run of one modality.
+        modalities: that the run has.
     """
-    gaps = cast(NDArray[np.float32], columns["gap"])
     correct = cast(NDArray[np.int32], columns["predicted"]) == labels[:, None]
+    figures = {
+        "num_samples": len(labels),
+        "unimodal_source": source,
+        **_figures(columns, labels, num_classes, correct, ("fused", *modalities)),
+    }
+    if mixtures is None:
+        gaps_are_missing = ("mean_gap", "mean_abs_gap", "histogram", "correctness", "mixture", "signed_mixture")
+        return SplitReport(**figures, **dict.fromkeys(gaps_are_missing))
+    gaps = cast(NDArray[np.float32], columns["gap"])
     histogram = metrics.gap_histogram(gaps)
     groups = metrics.correctness(gaps, metrics.is_dominant(gaps), correct[:, 0])
-    by_branch = _figures(columns, labels, num_classes, correct)
     return SplitReport(
-        num_samples=len(labels),
-        unimodal_source=source,
-        accuracy=by_branch["accuracy"],
-        macro_f1=by_branch["macro_f1"],
-        expected_calibration_error=by_branch["expected_calibration_error"],
+        **figures,
         mean_gap=float(gaps.mean(dtype=np.float64)),
         mean_abs_gap=float(np.abs(gaps).mean(dtype=np.float64)),
         histogram=events.Histogram(edges=histogram.edges.tolist(), counts=histogram.counts.tolist()),
@@ -90,27 +95,34 @@ def split_report(
 
 
 def _figures(
-    columns: Columns, labels: Int[np.ndarray, " N"], num_classes: int, correct: NDArray[np.bool_]
-) -> dict[str, ByModality]:
-    """Returns accuracy, macro F1 and calibration error of the three branches."""
+    columns: Columns,
+    labels: Int[np.ndarray, " N"],
+    num_classes: int,
+    correct: NDArray[np.bool_],
+    branches: Sequence[str],
+) -> dict[str, Any]:
+    """Returns accuracy, macro F1, calibration error and cross-entropy of the branches; null where one is missing."""
     predicted = cast(NDArray[np.int32], columns["predicted"])
     confidence = cast(NDArray[np.float32], columns["confidence"])
+    p_true = cast(NDArray[np.float32], columns["p_true"])
+    by_figure: dict[str, Callable[[int], float]] = {
+        "accuracy": lambda k: metrics.accuracy(predicted[:, k], labels),
+        "macro_f1": lambda k: metrics.macro_f1(predicted[:, k], labels, num_classes),
+        "expected_calibration_error": lambda k: metrics.expected_calibration_error(confidence[:, k], correct[:, k]),
+        "cross_entropy": lambda k: metrics.cross_entropy(p_true[:, k]),
+    }
     return {
-        "accuracy": ByModality(**{name: metrics.accuracy(predicted[:, k], labels) for k, name in enumerate(BRANCHES)}),
-        "macro_f1": ByModality(
-            **{name: metrics.macro_f1(predicted[:, k], labels, num_classes) for k, name in enumerate(BRANCHES)}
-        ),
-        "expected_calibration_error": ByModality(
-            **{
-                name: metrics.expected_calibration_error(confidence[:, k], correct[:, k])
-                for k, name in enumerate(BRANCHES)
-            }
-        ),
+        figure: ByModality(**{name: of(k) if name in branches else None for k, name in enumerate(BRANCHES)})
+        for figure, of in by_figure.items()
     }
 
 
 def sample_columns(
-    columns: Columns, labels: Int[np.ndarray, " N"], mixture: MixtureParameters | None
+    columns: Columns,
+    labels: Int[np.ndarray, " N"],
+    mixture: MixtureParameters | None,
+    *,
+    modalities: Sequence[str] = ("audio", "visual"),
 ) -> dict[str, NDArray[np.generic]]:
     """Returns the columns of layout.SAMPLE_COLUMNS that training knows; `predicted_*` are rows of the store's classes.
 
@@ -118,17 +130,21 @@ def sample_columns(
         columns: of N rows.
         labels: (N,) true classes.
         mixture: the training split's, by which posteriors are meant; None where its fit was degenerate.
+        modalities: that the run has; the columns of another are left out, and its gaps are NaN.
     """
     gaps = cast(NDArray[np.float32], columns["gap"])
+    if len(modalities) < 2:
+        gaps = np.full_like(gaps, np.nan)
     result: dict[str, NDArray[np.generic]] = {
         "gap": gaps,
         "posterior_imbalanced": posteriors(gaps, mixture),
         "loss_weight": columns["loss_weight"],
     }
     for branch, name in enumerate(BRANCHES):
-        result[f"p_true_{name}"] = columns["p_true"][:, branch]
-        result[f"predicted_{name}"] = columns["predicted"][:, branch]
-        result[f"{name}_correct"] = columns["predicted"][:, branch] == labels
+        if name in ("fused", *modalities):
+            result[f"p_true_{name}"] = columns["p_true"][:, branch]
+            result[f"predicted_{name}"] = columns["predicted"][:, branch]
+            result[f"{name}_correct"] = columns["predicted"][:, branch] == labels
     return result
 
 

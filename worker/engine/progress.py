@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from worker.contract.events import GradientShare
+from worker.contract.events import Cost, GradientShare
 from worker.engine.rows import RowTable
 from worker.objectives.base import EpochPlan, Scalar, Stage
 
@@ -35,6 +35,7 @@ class EpochProgress:
         coefficient_sums: the passes' coefficients, likewise.
         step: batches that are done.
         num_samples: clips that were trained on.
+        cost: what the epoch took: see events.Cost.
         seconds: of training.
     """
 
@@ -45,6 +46,7 @@ class EpochProgress:
     coefficient_sums: dict[str, Tensor] = field(default_factory=dict)
     step: int = 0
     num_samples: int = 0
+    cost: dict[str, int] = field(default_factory=lambda: dict.fromkeys(Cost.model_fields, 0))
     seconds: float = 0.0
 
     @classmethod
@@ -86,7 +88,7 @@ class EpochProgress:
         """Returns all tensors by dotted name (not copies)."""
         return {
             "gradient_squares": self.gradient_squares,
-            "plan_rows": torch.from_numpy(self.plan.rows),
+            **{f"plan.{name}": torch.from_numpy(values) for name, values in _arrays(self.plan).items()},
             **{f"rows.{name}": column for name, column in self.rows.tensors().items()},
             **{f"terms.{name}": total for name, total in self.term_sums.items()},
             **{f"coefficients.{name}": total for name, total in self.coefficient_sums.items()},
@@ -97,6 +99,8 @@ class EpochProgress:
         return {
             "stage": self.plan.stage,
             "method": self.plan.method,
+            "learning_rate_factor": self.plan.learning_rate_factor,
+            "cost": self.cost,
             "step": self.step,
             "num_samples": self.num_samples,
             "seconds": self.seconds,
@@ -111,15 +115,26 @@ class EpochProgress:
             record: as `record` gave it.
             device: where the run goes on.
         """
-        plan = EpochPlan(cast(Stage, record["stage"]), tensors["plan_rows"].numpy().astype(np.int64), record["method"])
+        plan = EpochPlan(
+            cast(Stage, record["stage"]),
+            method=record["method"],
+            learning_rate_factor=float(record["learning_rate_factor"]),
+            **{name: values.numpy() for name, values in _below(tensors, "plan.").items()},  # type: ignore[arg-type]
+        )
         progress = cls.begin(plan, len(tensors["rows.gap"]), device)
         progress.rows.restore(_below(tensors, "rows."))
         progress.gradient_squares.copy_(tensors["gradient_squares"])
         progress.term_sums = {name: total.to(device) for name, total in _below(tensors, "terms.").items()}
         progress.coefficient_sums = {name: total.to(device) for name, total in _below(tensors, "coefficients.").items()}
         progress.step, progress.num_samples = int(record["step"]), int(record["num_samples"])
-        progress.seconds = float(record["seconds"])
+        progress.seconds, progress.cost = float(record["seconds"]), dict(record["cost"])
         return progress
+
+
+def _arrays(plan: EpochPlan) -> dict[str, NDArray[Any]]:
+    """Returns the arrays of a plan by their names there; its `fresh_optimizer` has been obeyed when it began."""
+    found = {"rows": plan.rows, "present": plan.present, "groups": plan.groups}
+    return {name: values for name, values in found.items() if values is not None}
 
 
 def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -41,10 +41,10 @@ def sample_keys(sample_ids: Sequence[str]) -> UInt64[np.ndarray, " N"]:
     return np.frombuffer(digests, dtype="<u8").astype(np.uint64)
 
 
-def epoch_order(
+def epoch_permutation(
     rows: Int64[np.ndarray, " N"], keys: UInt64[np.ndarray, " N"], *, seed: int, epoch: int
 ) -> Int64[np.ndarray, " N"]:
-    """Returns the rows in the order in which an epoch visits them.
+    """Returns the order in which an epoch visits rows, as positions in `rows`.
 
     Args:
         rows: (N,) store indices; one may stand in it more than once.
@@ -53,19 +53,19 @@ def epoch_order(
         epoch: from 1.
 
     Returns:
-        (N,) the same rows, sorted by a hash of (seed, epoch, sample id, occurrence).
+        (N,) positions 0 to N - 1, sorted by a hash of (seed, epoch, sample id, occurrence).
 
     Source: ours.
     """
     stable = np.lexsort((rows, keys))
-    rows, keys = rows[stable], keys[stable]
+    keys = keys[stable]
     first = np.concatenate([[True], keys[1:] != keys[:-1]]) if len(keys) else np.zeros(0, dtype=bool)
     starts = np.flatnonzero(first)
     occurrence = np.arange(len(keys)) - np.repeat(starts, np.diff([*starts, len(keys)]))
     salt = np.uint64(derive_seed(seed, "order", epoch))
     mixed = _mix(_mix(keys ^ salt) + occurrence.astype(np.uint64))
-    ordered: NDArray[np.int64] = rows[np.lexsort((keys, mixed))]
-    return ordered
+    order: NDArray[np.int64] = stable[np.lexsort((keys, mixed))].astype(np.int64)
+    return order
 
 
 def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from worker.contract import events
 from worker.contract.errors import CorruptRecordError
+from worker.contract.spec import RunSpec
 from worker.engine.assembly import Assembly
 from worker.engine.evaluate import mixture_fit, mixture_record
 from worker.engine.progress import EpochProgress
@@ -38,9 +39,13 @@ def take(parts: Assembly, state: RunState, generator: torch.Generator) -> Snapsh
         tensors |= _optimizer_tensors("probes", parts.probe_optimizer, parts.model)
     tensors |= {f"objective.{name}": value for name, value in objective.items() if isinstance(value, Tensor)}
     tensors["rng.torch"] = torch.get_rng_state()
+    if parts.device.type == "cuda":  # dropout draws there
+        tensors["rng.cuda"] = torch.cuda.get_rng_state(parts.device)
     tensors["rng.objective"] = generator.get_state()
     if state.train_gaps is not None:
         tensors["gaps.train"] = torch.from_numpy(state.train_gaps)
+    if state.train_correct is not None:
+        tensors["correct.train"] = torch.from_numpy(state.train_correct)
     if state.progress is not None:
         tensors |= {f"progress.{name}": value for name, value in state.progress.tensors().items()}
     chosen = state.chosen
@@ -52,6 +57,13 @@ def take(parts: Assembly, state: RunState, generator: torch.Generator) -> Snapsh
         tensors={name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()},
         record=_record(parts, state, objective),
     )
+
+
+def unimodal_source(parts: Assembly) -> events.UnimodalSource:
+    """Returns what the unimodal scores of a run come from."""
+    if len(parts.model.modalities) == 1:
+        return "solo"
+    return "head" if parts.objective.trains_heads else "probe"
 
 
 def _is_here(state: RunState) -> bool:
@@ -67,10 +79,12 @@ def _record(parts: Assembly, state: RunState, objective: Mapping[str, object]) -
         "resolved_spec": parts.resolved.model_dump(mode="json"),
         "preprocess": parts.store.spec.model_dump(mode="json"),
         "classes": list(parts.store.classes),
-        "unimodal_source": "head" if parts.objective.trains_heads else "probe",
+        "unimodal_source": unimodal_source(parts),
         "mixtures": {split: _pair_record(pair) for split, pair in state.mixtures.items()},
         "event": None if state.event is None else state.event.model_dump(mode="json"),
         "objective": {name: value for name, value in objective.items() if not isinstance(value, Tensor)},
+        "best_figure": state.best_figure,
+        "stale_epochs": state.stale_epochs,
         "progress": None if state.progress is None else state.progress.record(),
         "chosen": None
         if chosen is None
@@ -107,7 +121,8 @@ def restore(parts: Assembly, state: RunState, generator: torch.Generator, snapsh
 def _restore(parts: Assembly, state: RunState, generator: torch.Generator, snapshot: Snapshot) -> None:
     """Does what `restore` says."""
     record = cast(dict[str, Any], snapshot.record)
-    if record["spec"] != parts.spec.model_dump(mode="json"):
+    # As specs, not as their text: a field that a later version added has its default.
+    if RunSpec.model_validate(record["spec"]) != parts.spec:
         raise ValueError("it was taken with another spec")
     parts.model.load_state_dict(_below(snapshot.tensors, "model."))
     _restore_optimizer(parts.optimizer, _below(snapshot.tensors, "optimizer."), parts.model)
@@ -115,11 +130,16 @@ def _restore(parts: Assembly, state: RunState, generator: torch.Generator, snaps
         _restore_optimizer(parts.probe_optimizer, _below(snapshot.tensors, "probes."), parts.model)
     parts.objective.restore({**record["objective"], **_below(snapshot.tensors, "objective.")})
     torch.set_rng_state(snapshot.tensors["rng.torch"])
+    if parts.device.type == "cuda":
+        torch.cuda.set_rng_state(snapshot.tensors["rng.cuda"], parts.device)
     generator.set_state(snapshot.tensors["rng.objective"])
     state.finished = snapshot.epoch
+    state.best_figure, state.stale_epochs = record.get("best_figure"), record.get("stale_epochs", 0)
     state.mixtures = {split: _pair_of(pair) for split, pair in record["mixtures"].items()}
     gaps = snapshot.tensors.get("gaps.train")
     state.train_gaps = None if gaps is None else gaps.numpy()
+    correct = snapshot.tensors.get("correct.train")
+    state.train_correct = None if correct is None else correct.numpy()
     state.event = None if record["event"] is None else events.EpochFinished.model_validate(record["event"])
     if record["progress"] is not None:
         progress = _below(snapshot.tensors, "progress.")
@@ -149,11 +169,14 @@ def _optimizer_tensors(prefix: str, optimizer: torch.optim.Optimizer, model: nn.
 def _restore_optimizer(optimizer: torch.optim.Optimizer, saved: Mapping[str, Tensor], model: nn.Module) -> None:
     """Takes back what `_optimizer_tensors` gave."""
     parameters = dict(model.named_parameters())
+    # A fused optimizer counts its steps on the parameter's device, others on the CPU.
+    fused = {id(p) for group in optimizer.param_groups if group.get("fused") for p in group["params"]}
     for dotted, value in saved.items():
         name, _, key = dotted.rpartition(".")
         parameter = parameters[name]
         # Not load_state_dict: it casts and copies by positions in groups, which names make needless.
-        own = value.clone() if key == "step" else value.to(parameter.device).clone()
+        stays = key == "step" and id(parameter) not in fused
+        own = value.clone() if stays else value.to(parameter.device).clone()
         if value.shape == parameter.shape:
             own = torch.empty_like(parameter).copy_(own)  # in the parameter's memory format
         optimizer.state[parameter][key] = own

@@ -37,8 +37,11 @@ class RunState:
     Attributes:
         finished: epochs that are done.
         mixtures: by split, of the last epoch.
-        train_gaps: of the last epoch, in the order of the training rows.
+        train_gaps: of the last epoch, in the order of the training rows; None in a run of one modality.
+        train_correct: whether the fused prediction was right, likewise.
         chosen: the best epoch.
+        best_figure: of validation so far, higher is better, where the run may end early.
+        stale_epochs: since it.
         event: of the last epoch.
         progress: of the epoch in the making.
     """
@@ -46,6 +49,9 @@ class RunState:
     finished: int = 0
     mixtures: dict[str, MixturePair] = field(default_factory=dict)
     train_gaps: NDArray[np.float32] | None = None
+    train_correct: NDArray[np.bool_] | None = None
     chosen: Chosen | None = None
+    best_figure: float | None = None
+    stale_epochs: int = 0
     event: EpochFinished | None = None
     progress: EpochProgress | None = None

@@ -34,6 +34,8 @@ class StepDone:
     num_steps: int
     num_samples: int
     resumable: bool
+    pending: bool = False
+    """Gradients are gathered that no step was made with: whoever wants to leave waits for a resumable step."""
     coefficients: dict[str, float] = field(default_factory=dict)
 
 

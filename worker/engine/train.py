@@ -10,7 +10,7 @@ Shapes: N samples of the store.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import cast
 
 import numpy as np
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from worker.contract.errors import TrainingError
-from worker.contract.events import ChosenTest, EpochFinished, Probes, RunResult, SplitReport, TestAt
+from worker.contract.events import ChosenTest, Cost, EpochFinished, Probes, RunResult, SplitReport, TestAt
 from worker.engine.assembly import Assembly, fix_determinism
 from worker.engine.batches import grouped
 from worker.engine.evaluate import posteriors, sample_columns, split_mixtures, split_report
@@ -26,44 +26,45 @@ from worker.engine.learner import Learner, Place
 from worker.engine.progress import EpochProgress
 from worker.engine.rows import RowTable
 from worker.engine.seeds import derive_seed
-from worker.engine.snapshots import restore, take
+from worker.engine.snapshots import restore, take, unimodal_source
 from worker.engine.state import Chosen, RunState
 from worker.engine.steps import EpochDone, PhaseChanged, RunDone, Snapshot, StepDone, TrainingStep
-from worker.objectives.base import EpochView
+from worker.objectives.base import EpochView, Stage
+from worker.science.mixture import MixtureParameters
 from worker.science.probe import neutral_probe
-
-EVALUATION_BATCH = 64
-"""Clips a batch without gradients; at least the training batch. Larger ones leave a CPU's cache."""
 
 
 class Trainer:
     """Trains one run."""
 
-    def __init__(self, parts: Assembly) -> None:
+    def __init__(self, parts: Assembly, alive: Callable[[], None] = lambda: None) -> None:
         """Begins at the first epoch.
 
         Args:
             parts: see worker.engine.assembly.assemble.
+            alive: called now and then while an objective looks at samples between two steps.
         """
         self.parts = parts
-        self.learner = Learner(parts)
+        self.learner = Learner(parts, alive)
         self.state = RunState()
         self._labels = np.asarray(parts.store.labels, dtype=np.int64)
         self._rows = {split: parts.store.indices(split) for split in ("train", "validation", "test")}
         self._paper = parts.spec.dataset.protocol == "paper"
+        self._two_modalities = len(parts.model.modalities) == 2
 
     @classmethod
-    def from_snapshot(cls, parts: Assembly, snapshot: Snapshot) -> Trainer:
+    def from_snapshot(cls, parts: Assembly, snapshot: Snapshot, alive: Callable[[], None] = lambda: None) -> Trainer:
         """Returns a trainer that goes on where a snapshot was taken.
 
         Args:
             parts: a new assembly of the same spec and resolved spec.
             snapshot: of a trainer.
+            alive: as in the constructor.
 
         Raises:
             CorruptRecordError: the snapshot does not belong to the assembly.
         """
-        trainer = cls(parts)
+        trainer = cls(parts, alive)
         restore(parts, trainer.state, trainer.learner.generator, snapshot)
         return trainer
 
@@ -78,7 +79,7 @@ class Trainer:
             TrainingError: a loss or a gap is not finite, or the objective refuses.
         """
         fix_determinism(self.parts.resolved)
-        while self.state.finished < self.parts.spec.epochs:
+        while self.state.finished < self.parts.spec.epochs and not self._is_stale():
             yield from self._train_epoch(self.state.finished + 1)
             yield from self._close_epoch(self.state.finished + 1)
         yield from self._finish()
@@ -87,20 +88,45 @@ class Trainer:
         """Trains on what is left of an epoch."""
         parts, state = self.parts, self.state
         if state.progress is None:
-            view = EpochView(epoch, self._rows["train"], state.train_gaps, state.mixtures.get("train"))
-            plan = parts.objective.plan_epoch(view)
-            state.progress = EpochProgress.begin(plan, len(self._labels), parts.device)
-        progress = state.progress
-        groups = grouped(parts.source.ordered(progress.plan.rows, epoch), parts.spec.batch_size)
-        yield PhaseChanged(epoch, progress.plan.stage, "training")
+            state.progress = self._begin_epoch(epoch)
+        progress, plan = state.progress, state.progress.plan
+        visits = parts.source.visits(plan, epoch, parts.spec.batch_size)
+        yield PhaseChanged(epoch, plan.stage, "training")
         parts.model.train()
-        batches = parts.source.stream(groups[progress.step :], epoch=epoch)
+        left = visits[progress.step :]
+        batches = parts.source.stream([plan.rows[positions] for positions in left], epoch=epoch)
         started = time.perf_counter()
-        for batch in batches:
-            self.learner.learn(batch, Place(epoch, progress.step, len(groups)), progress)
+        for positions, batch in zip(left, batches, strict=True):
+            present = None if plan.present is None else plan.present[positions]
+            self.learner.learn(batch, Place(epoch, progress.step, len(visits)), progress, present)
             progress.seconds += time.perf_counter() - started
-            yield StepDone(epoch, progress.step, len(groups), len(batch.labels), resumable=True)
+            pending = self.learner.pending
+            yield StepDone(epoch, progress.step, len(visits), len(batch.labels), resumable=not pending, pending=pending)
             started = time.perf_counter()
+
+    def _begin_epoch(self, epoch: int) -> EpochProgress:
+        """Asks the objective for its plan and returns the progress of an epoch that has not begun."""
+        parts, state, started = self.parts, self.state, time.perf_counter()
+        looks_before = self.learner.num_looks
+        plan = parts.objective.plan_epoch(
+            EpochView(
+                epoch,
+                self._rows["train"],
+                state.train_gaps,
+                state.mixtures.get("train"),
+                labels=self._labels,
+                validation=self._rows["validation"],
+                correct=state.train_correct,
+                look=self.learner.look,
+                generator=self.learner.generator,
+            )
+        )
+        if plan.fresh_optimizer:
+            parts.optimizer.state.clear()
+        progress = EpochProgress.begin(plan, len(self._labels), parts.device)
+        progress.cost["forward_passes"] = self.learner.num_looks - looks_before
+        progress.seconds = time.perf_counter() - started
+        return progress
 
     def _close_epoch(self, epoch: int) -> Iterator[TrainingStep]:
         """Evaluates, analyses and hands over a trained epoch."""
@@ -114,17 +140,19 @@ class Trainer:
         yield PhaseChanged(epoch, stage, "analysing")
         reports = {split: self._analyse(split, epoch, progress.rows) for split in splits}
         state.finished = epoch
-        state.train_gaps = cast(NDArray[np.float32], progress.rows.numpy(self._rows["train"])["gap"])
+        self._remember_training_rows(progress.rows)
         self._choose(epoch, reports)
+        self._watch(stage, reports["validation"])
         state.event = EpochFinished(
             epoch=epoch,
             stage=stage,
             seconds=progress.seconds + time.perf_counter() - started,
             samples_per_s=progress.num_samples / max(progress.seconds, 1e-9),
-            learning_rate=self.learner.learning_rate(epoch, 0.0),
+            learning_rate=self.learner.learning_rate(epoch, 0.0) * progress.plan.learning_rate_factor,
             loss_terms=progress.loss_terms(),
             gradient_share=progress.gradient_share(),
             method=progress.method(),
+            cost=Cost(**progress.cost),
             train=reports["train"],
             validation=reports["validation"],
             test=reports.get("test"),
@@ -132,6 +160,15 @@ class Trainer:
         state.progress = None
         yield PhaseChanged(epoch, stage, "saving")
         yield self._epoch_done(state.event, progress.rows, splits)
+
+    def _remember_training_rows(self, table: RowTable) -> None:
+        """Keeps what the next epoch's plan may look at."""
+        train = self._rows["train"]
+        columns = table.numpy(train)
+        predicted = cast(NDArray[np.int32], columns["predicted"])
+        self.state.train_correct = predicted[:, 0] == self._labels[train]
+        if self._two_modalities:
+            self.state.train_gaps = cast(NDArray[np.float32], columns["gap"])
 
     def _unseen_train_rows(self, progress: EpochProgress) -> NDArray[np.int64]:
         """Returns the training rows to evaluate: all where gaps are clean, else those that no batch visited."""
@@ -145,26 +182,28 @@ class Trainer:
         self, epoch: int, rows: NDArray[np.int64], table: RowTable, *, resumable: bool
     ) -> Iterator[TrainingStep]:
         """Fills rows of a table from clean passes."""
-        groups = grouped(rows, max(EVALUATION_BATCH, self.parts.spec.batch_size))
+        groups = grouped(rows, self.learner.evaluation_batch)
         for index, num_samples in enumerate(self.learner.evaluate(groups, table)):
             yield StepDone(epoch, index + 1, len(groups), num_samples, resumable=resumable)
 
     def _analyse(self, split: str, epoch: int, table: RowTable) -> SplitReport:
         """Returns a split's report and keeps its mixtures."""
         columns = table.numpy(self._rows[split])
-        mixtures = split_mixtures(
-            columns["gap"],
-            seed=derive_seed(self.parts.spec.seed, "mixture", split, epoch),
-            previous=self.state.mixtures.get(split),
-            where=f"Split {split} in epoch {epoch}",
-        )
-        self.state.mixtures[split] = mixtures
+        mixtures = None
+        if self._two_modalities:
+            mixtures = self.state.mixtures[split] = split_mixtures(
+                cast(NDArray[np.float32], columns["gap"]),
+                seed=derive_seed(self.parts.spec.seed, "mixture", split, epoch),
+                previous=self.state.mixtures.get(split),
+                where=f"Split {split} in epoch {epoch}",
+            )
         return split_report(
             columns,
             self._labels[self._rows[split]],
             len(self.parts.store.classes),
-            source="head" if self.parts.objective.trains_heads else "probe",
+            source=unimodal_source(self.parts),
             mixtures=mixtures,
+            modalities=self.parts.model.modalities,
         )
 
     def _choose(self, epoch: int, reports: dict[str, SplitReport]) -> None:
@@ -179,10 +218,35 @@ class Trainer:
             weights = {name: value.detach().clone() for name, value in self.parts.model.state_dict().items()}
         self.state.chosen = Chosen(epoch, accuracy, report, weights)
 
+    def _watch(self, stage: Stage, validation: SplitReport) -> None:
+        """Counts the epochs since validation got better; a method's warm-up stage counts for nothing."""
+        rule, state = self.parts.spec.early_stopping, self.state
+        if rule is None or stage == "warm-up":
+            return
+        figures = validation.accuracy if rule.figure == "accuracy" else validation.cross_entropy
+        assert figures is not None
+        assert figures.fused is not None
+        figure = figures.fused if rule.figure == "accuracy" else -figures.fused
+        if state.best_figure is None or figure > state.best_figure + rule.min_change:
+            state.best_figure, state.stale_epochs = figure, 0
+        else:
+            state.stale_epochs += 1
+
+    def _is_stale(self) -> bool:
+        """Returns whether the run ends early."""
+        rule = self.parts.spec.early_stopping
+        return rule is not None and self.state.stale_epochs >= rule.patience
+
     def _columns(self, table: RowTable, rows: NDArray[np.int64]) -> dict[str, NDArray[np.generic]]:
         """Returns sample columns of some rows, with posteriors by the training mixture."""
-        mixture = self.state.mixtures["train"].paper.parameters
-        return sample_columns(table.numpy(rows), self._labels[rows], mixture)
+        return sample_columns(
+            table.numpy(rows), self._labels[rows], self._mixture(), modalities=self.parts.model.modalities
+        )
+
+    def _mixture(self) -> MixtureParameters | None:
+        """Returns the paper's mixture of the training split, that of all posteriors; None where there is none."""
+        pair = self.state.mixtures.get("train")
+        return None if pair is None else pair.paper.parameters
 
     def _epoch_done(self, event: EpochFinished, table: RowTable, splits: list[str]) -> EpochDone:
         """Returns the epoch with its sample table and its snapshot."""
@@ -191,7 +255,7 @@ class Trainer:
         gaps = np.full(len(self._labels), np.nan, dtype=np.float32)
         gaps[rows] = columns["gap"]
         all_posteriors = np.full(len(self._labels), np.nan, dtype=np.float32)
-        all_posteriors[rows] = posteriors(gaps[rows], self.state.mixtures["train"].paper.parameters)
+        all_posteriors[rows] = posteriors(gaps[rows], self._mixture())
         return EpochDone(event, columns, rows, gaps, all_posteriors, self.snapshot())
 
     def _finish(self) -> Iterator[TrainingStep]:
@@ -219,6 +283,7 @@ class Trainer:
                 by="validation" if chosen.report is None else "test (optimistic)",
             ),
             probes=probes,
+            stopped_early=epoch < self.parts.spec.epochs,
         )
         yield RunDone(result, test_columns=columns, test_rows=None if columns is None else rows)
 
@@ -235,7 +300,7 @@ class Trainer:
 
     def _probes(self) -> Probes:
         """Returns what the encoders' frozen features are worth: training to validation."""
-        size = max(EVALUATION_BATCH, self.parts.spec.batch_size)
+        size = self.learner.evaluation_batch
         train, validation = self._rows["train"], self._rows["validation"]
         seen = self.learner.features(grouped(train, size))
         held_out = self.learner.features(grouped(validation, size))
@@ -244,8 +309,8 @@ class Trainer:
                 modality: neutral_probe(
                     seen[modality], self._labels[train], held_out[modality], self._labels[validation]
                 ).accuracy
-                for modality in ("audio", "visual")
+                for modality in self.parts.model.modalities
             }
         except ValueError as error:
             raise TrainingError(f"The features cannot be probed: {error}.", code="features-unusable") from error
-        return Probes(**found)
+        return Probes(audio=found.get("audio"), visual=found.get("visual"))

@@ -73,6 +73,13 @@ class Track:
             self.times_s.append(time_s)
         return time_s
 
+    @property
+    def length_s(self) -> float | None:
+        """How long the track is: by its packets if all were read, else as the file declares it, if it does."""
+        if self.packets:
+            return self.end_s - self.start_s if math.isfinite(self.end_s - self.start_s) else None
+        return self.stream.duration * self.tick_s if self.stream.duration else None
+
     @cached_property
     def tick_s(self) -> float:
         """The stream's unit of time in seconds; 0 where it has none."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
+from typing import Literal
 
 import av
 import numpy as np
@@ -23,7 +24,12 @@ _SCALING = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.BITEX
 
 
 def decode_frames(
-    track: Track, times_s: NDArray[np.float64], size: int, limits: DecodeLimits
+    track: Track,
+    times_s: NDArray[np.float64],
+    size: int,
+    limits: DecodeLimits,
+    *,
+    fit: Literal["cut", "squeeze"] = "cut",
 ) -> NDArray[np.uint8] | None:
     """Returns the frames shown at the given times, or None if no frame can be decoded.
 
@@ -34,8 +40,9 @@ def decode_frames(
         track: a picture track with its packets.
         times_s: (T,) seconds from the start of the clip, ascending; a time before the first frame means the first, one
             after the last frame the last.
-        size: side of the frames: the shorter side is scaled to it, the centre is cut out.
+        size: side of the frames.
         limits: cap on the pixels of a frame.
+        fit: cut: the shorter side is scaled to `size`, the centre is cut out; squeeze: the whole picture is resized.
 
     Returns:
         (T, S, S, 3) uint8, RGB.
@@ -44,7 +51,7 @@ def decode_frames(
     if not shown:
         return None
     wanted = [shown[max(0, bisect_right(shown, time + _EPSILON_S) - 1)] for time in times_s]
-    scaler = _Scaler(size, limits)
+    scaler = _Scaler(size, limits, fit)
     found: dict[float, NDArray[np.uint8]] = {}
     for first_packet, times in _groups(track, sorted(set(wanted))):
         _decode_group(track, first_packet, times, scaler, found)
@@ -121,8 +128,9 @@ def _frames(track: Track, begin: int, wanted: set[float]) -> Iterator[av.VideoFr
 class _Scaler:
     """Scales and cuts frames; remembers the scaler's tables."""
 
-    def __init__(self, size: int, limits: DecodeLimits) -> None:
+    def __init__(self, size: int, limits: DecodeLimits, fit: Literal["cut", "squeeze"]) -> None:
         self._size = size
+        self._fit = fit
         self._limits = limits
         self._reformatter = VideoReformatter()
         self._count = 0
@@ -151,6 +159,8 @@ class _Scaler:
         return np.ascontiguousarray(pixels[top : top + self._size, left : left + self._size])
 
     def _target(self, frame: av.VideoFrame) -> tuple[int, int]:
+        if self._fit == "squeeze":
+            return self._size, self._size
         shorter = min(frame.width, frame.height)
         # A strip of 4 x 4096 would become huge: the longer side is capped, the picture squeezed.
         longest = 16 * self._size

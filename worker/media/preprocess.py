@@ -3,33 +3,28 @@
 Decoded -> stored form (what the prepared store keeps) -> batch -> device -> float. Inference goes through the stored
 form too, rounding included, so that a clip scored on its own gives what the same clip gave in training.
 
-B batch, M mel bins, S time steps, L samples of the window, T frames, H side of stored frames, W side of the crop.
+B batch, M bins, S time steps, L samples of the window, T frames, H side of stored frames, W side of the crop.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
 import torch
-import torchaudio.functional
 from numpy.typing import NDArray
 from torch import Tensor
 
+from worker.contract.spec.augment import AugmentSpec
 from worker.contract.spec.preprocess import PreprocessSpec
 from worker.media import augment
+from worker.media.masking import spec_augment
+from worker.media.spectrogram import Spectrogram
 
-AUDIO_FLOOR = 1e-6
-"""Power below which the spectrogram is cut: -60 dB of full scale (ours)."""
-AUDIO_CENTRE, AUDIO_SCALE = -6.0, 4.0
-"""(log-mel - centre) / scale. Constants, not each clip's own mean and spread: how loud someone speaks is a cue (ours).
-
-With power normalised by the window, silence becomes -1.95 and full-scale sound about +3.
-"""
 PIXEL_MEAN = (0.485, 0.456, 0.406)
 PIXEL_STD = (0.229, 0.224, 0.225)
 """ImageNet's channel statistics, which pretrained encoders expect (torchvision)."""
+PLAIN_AUGMENTATION = AugmentSpec()
 _INT16_SCALE = 32_767.0
 
 
@@ -37,19 +32,14 @@ class Preprocessor:
     """Turns decoded clips into the store's arrays, and the store's arrays into tensors."""
 
     def __init__(self, spec: PreprocessSpec) -> None:
-        """Builds the tables of the spec; they move to a device when a batch does."""
+        """Builds the tables of the spec."""
         self.spec = spec
-        self._window = torch.hann_window(spec.fft_samples)
-        self._scale = 1.0 / float(self._window.square().sum())
-        self._bank = _mel_bank(spec)
-        self._on_device: dict[torch.device, tuple[Tensor, Tensor]] = {}
+        self._spectrogram = Spectrogram(spec)
 
     @property
     def audio_shape(self) -> tuple[int, ...]:
         """Shape of one clip's stored sound: (M, S) or (L,)."""
-        if self.spec.audio_storage == "waveform":
-            return (self.spec.num_samples,)
-        return (self.spec.num_mels, self.spec.num_steps)
+        return self.spec.stored_audio_shape
 
     @property
     def audio_dtype(self) -> np.dtype[np.generic]:
@@ -79,25 +69,26 @@ class Preprocessor:
             raise ValueError(f"expected a waveform of {self.spec.num_samples} samples, got shape {waveform.shape}")
         if self.spec.audio_storage == "waveform":
             return np.round(np.clip(waveform, -1.0, 1.0) * _INT16_SCALE).astype(np.int16)
-        log_mel: NDArray[np.float16] = self._log_mel(torch.from_numpy(waveform)[None])[0].half().numpy()
-        return log_mel
+        stored: NDArray[np.float16] = self._spectrogram.make(torch.from_numpy(waveform)[None])[0].half().numpy()
+        return stored
 
     def audio_tensor(self, stored: NDArray[np.generic] | Tensor, device: torch.device | None = None) -> Tensor:
-        """Returns a batch of stored sound as the encoder's input.
+        """Returns a batch of stored sound as the encoder's input; of what is longer than it sees, the middle.
 
         Args:
-            stored: (B, M, S) float16 or (B, L) int16.
+            stored: (B, M, S) float16 or (B, L) int16, whole or cut already (`augmented`).
             device: where to compute; the batch's own by default.
 
         Returns:
             (B, 1, M, S) float32, standardised by fixed constants.
         """
         batch = torch.as_tensor(stored).to(device, non_blocking=True)
-        if self.spec.audio_storage == "waveform":
-            log_mel = self._log_mel(batch.float() / _INT16_SCALE)
-        else:
-            log_mel = batch.float()
-        return ((log_mel - AUDIO_CENTRE) / AUDIO_SCALE)[:, None]
+        spare = batch.shape[-1] - self._model_length
+        if spare > 0:
+            batch = batch[..., spare // 2 : spare // 2 + self._model_length]
+        waveform = self.spec.audio_storage == "waveform"
+        spectrogram = self._spectrogram.make(batch.float() / _INT16_SCALE) if waveform else batch.float()
+        return self._spectrogram.standardise(spectrogram)[:, None]
 
     def frame_tensor(self, frames: NDArray[np.uint8] | Tensor, device: torch.device | None = None) -> Tensor:
         """Returns a batch of cut frames as the encoder's input, made float and normalised on the device.
@@ -115,7 +106,17 @@ class Preprocessor:
         return batch.float().sub_(mean).div_(std).permute(0, 1, 4, 2, 3).contiguous()
 
     def crop(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Returns the centre of stored frames: (B, T, H, H, 3) -> (B, T, W, W, 3), for evaluation and scoring."""
+        """Returns stored frames as evaluation and scoring see them: the centre, or the whole picture where squeezed.
+
+        Args:
+            frames: (B, T, H, H, 3) uint8 as stored.
+
+        Returns:
+            (B, T, W, W, 3) uint8.
+        """
+        if self.spec.frame_fit == "squeeze" and self.spec.frame_size != self.spec.crop_size:
+            flat = augment.resized(frames.reshape(-1, *frames.shape[2:]), self.spec.crop_size)
+            return flat.reshape(*frames.shape[:2], *flat.shape[1:])
         return augment.centre_crop(frames, self.spec.crop_size)
 
     def augmented(
@@ -126,7 +127,7 @@ class Preprocessor:
         *,
         seed: int,
         epoch: int,
-        horizontal_flip: bool = False,
+        augmentation: AugmentSpec = PLAIN_AUGMENTATION,
     ) -> tuple[NDArray[np.uint8], NDArray[np.generic]]:
         """Returns a training batch, randomly cut and shifted in time: a pure function of (seed, epoch, sample id).
 
@@ -136,46 +137,44 @@ class Preprocessor:
             sample_ids: B ids.
             seed: of the run.
             epoch: counted from 1.
-            horizontal_flip: mirror half of the clips.
+            augmentation: which changes.
 
         Returns:
-            ((B, T, W, W, 3) uint8, audio as stored).
+            ((B, T, W, W, 3) uint8, audio as stored, cut where the model sees less than is stored).
         """
         drawn = augment.draws(seed, epoch, sample_ids)
-        cut = augment.random_crop(frames, self.spec.crop_size, drawn, horizontal_flip=horizontal_flip)
-        return cut, augment.time_shift(audio, drawn)
+        match augmentation.crop:
+            case "place":
+                cut = augment.random_crop(frames, self.spec.crop_size, drawn)
+            case "resized":
+                cut = augment.resized_crop(frames, self.spec.crop_size, drawn)
+            case "none":
+                cut = self.crop(frames)
+        if augmentation.horizontal_flip:
+            cut = augment.mirrored(cut, drawn)
+        if self._model_length < audio.shape[-1]:
+            audio = augment.random_stretch(audio, self._model_length, drawn)
+        elif augmentation.time_shift:
+            audio = augment.time_shift(audio, drawn)
+        return cut, audio
 
-    def _log_mel(self, waveforms: Tensor) -> Tensor:
-        """Returns ln(max(mel power, floor)): (B, L) float32 -> (B, M, S)."""
-        if waveforms.device not in self._on_device:
-            self._on_device[waveforms.device] = (
-                self._window.to(waveforms.device),
-                self._bank.to(waveforms.device),
-            )
-        window, bank = self._on_device[waveforms.device]
-        spectrum = torch.stft(
-            waveforms,
-            n_fft=self.spec.fft_samples,
-            hop_length=self.spec.hop_samples,
-            window=window,
-            center=True,
-            pad_mode="reflect",
-            return_complex=True,
-        )
-        power = torch.view_as_real(spectrum).square().sum(-1) * self._scale
-        return torch.matmul(bank, power).clamp_min(AUDIO_FLOOR).log()
+    def masked(
+        self, spectrograms: Tensor, sample_ids: Sequence[str], *, seed: int, epoch: int, augmentation: AugmentSpec
+    ) -> Tensor:
+        """Returns the encoder's input with the masks of SpecAugment, of stored spectrograms and waveforms alike.
 
+        Args:
+            spectrograms: (B, 1, M, S) from `audio_tensor`.
+            sample_ids: B ids.
+            seed: of the run.
+            epoch: counted from 1.
+            augmentation: which masks.
+        """
+        if not augmentation.masks:
+            return spectrograms
+        return spec_augment(spectrograms, augment.draws(seed, epoch, sample_ids), augmentation)
 
-def _mel_bank(spec: PreprocessSpec) -> Tensor:
-    """Returns the mel filters as (M, F): torchaudio's, HTK scale, unnormalised."""
-    with warnings.catch_warnings():
-        # With many mel bins for few frequencies some filters are empty: constant rows, which harm nothing.
-        warnings.filterwarnings("ignore", message="At least one mel filterbank has all zero values")
-        bank: Tensor = torchaudio.functional.melscale_fbanks(
-            n_freqs=spec.fft_samples // 2 + 1,
-            f_min=0.0,
-            f_max=spec.sample_rate_hz / 2,
-            n_mels=spec.num_mels,
-            sample_rate=spec.sample_rate_hz,
-        )
-    return bank.T.contiguous()
+    @property
+    def _model_length(self) -> int:
+        """Stored samples, or time steps, that the model sees."""
+        return self.spec.num_model_samples if self.spec.audio_storage == "waveform" else self.spec.num_steps

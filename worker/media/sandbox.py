@@ -50,6 +50,7 @@ class SandboxedDecoder:
         start_s: float | None = None,
         end_s: float | None = None,
         max_windows: int = 0,
+        hop_s: float | None = None,
         restock: bool = True,
     ) -> list[DecodedClip]:
         """Returns the middle window of a clip and up to `max_windows` windows over time (see decode_windows).
@@ -61,6 +62,7 @@ class SandboxedDecoder:
             start_s: start of the part to use.
             end_s: end of the part to use.
             max_windows: windows over time wanted at most.
+            hop_s: seconds from one window to the next; half a window by default.
             restock: start the next spare at once; False leaves that to a later call of `restock`, so that its start
                 does not compete with the forward pass.
 
@@ -72,6 +74,7 @@ class SandboxedDecoder:
             start_s=start_s,
             end_s=end_s,
             max_windows=max_windows,
+            hop_s=hop_s,
             cpu_s=max(1, round(2 * self._timeout_s)),
         )
         process = self._take()

@@ -5,8 +5,10 @@ Torch-free. S samples of a window.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from bisect import bisect_left
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import av
@@ -14,8 +16,11 @@ import numpy as np
 from av.audio.codeccontext import AudioCodecContext
 from numpy.typing import NDArray
 
+from worker.contract.errors import MediaError
 from worker.media.container import Track
 
+MAX_RATE_HZ = 768_000
+MAX_CHANNELS = 64
 _PREROLL_S = 0.25
 """Codecs with memory (Opus, MP3) need some packets before the first wanted sample."""
 
@@ -61,6 +66,9 @@ def decode_sound(track: Track, start_s: float, end_s: float, rate_hz: int) -> So
         start_s: seconds from the start of the clip.
         end_s: seconds from the start of the clip.
         rate_hz: the sample rate of the result.
+
+    Raises:
+        MediaError: code media-too-large, for a rate or a number of channels that nothing real has.
     """
     begin = max(0, bisect_left(track.times_s, start_s - _PREROLL_S) - 1)
     resampler = av.AudioResampler(format="fltp", rate=rate_hz)
@@ -68,6 +76,7 @@ def decode_sound(track: Track, start_s: float, end_s: float, rate_hz: int) -> So
     first_s: float | None = None
     for frame in _frames(track, begin, end_s):
         if first_s is None:
+            check_rate(frame)
             stamp = frame.pts if track.tick_s else None
             first_s = stamp * track.tick_s - track.origin_s if stamp is not None else track.times_s[begin]
         try:
@@ -84,6 +93,17 @@ def decode_sound(track: Track, start_s: float, end_s: float, rate_hz: int) -> So
     return Sound(samples.astype(np.float32, copy=False), first_s, rate_hz)
 
 
+def check_rate(frame: av.AudioFrame) -> None:
+    """Passes sound that can be resampled: the filter grows with the rate, and a broken header may claim any."""
+    channels = frame.layout.nb_channels
+    if not 0 < frame.sample_rate <= MAX_RATE_HZ or not 0 < channels <= MAX_CHANNELS:
+        raise MediaError(
+            f"The sound claims {frame.sample_rate:,} samples a second in {channels} channels; at most {MAX_RATE_HZ:,} "
+            f"and {MAX_CHANNELS} are decoded.",
+            code="media-too-large",
+        )
+
+
 def _mono(frame: av.AudioFrame) -> NDArray[np.float32]:
     """Returns the mean of the channels (the resampler's own mix to mono is 3 dB louder and may clip)."""
     channels = frame.to_ndarray().astype(np.float32, copy=False)
@@ -91,21 +111,18 @@ def _mono(frame: av.AudioFrame) -> NDArray[np.float32]:
     return mono
 
 
-def _frames(track: Track, begin: int, end_s: float) -> list[av.AudioFrame]:
+def _frames(track: Track, begin: int, end_s: float) -> Iterator[av.AudioFrame]:
+    """Yields frames as they are decoded: ten minutes of surround sound would be 700 MB at once."""
     context = track.stream.codec_context
     assert isinstance(context, AudioCodecContext)
-    frames: list[av.AudioFrame] = []
     for packet, time_s in zip(track.packets[begin:], track.times_s[begin:], strict=True):
         if time_s > end_s:
             break
         try:
-            frames += context.decode(packet)
+            yield from context.decode(packet)
         except (av.InvalidDataError, av.BlockingIOError):  # a damaged packet: the ones around it may be whole
             continue
         except av.FFmpegError:
-            return frames
-    try:
-        frames += context.decode(None)
-    except av.FFmpegError:
-        return frames
-    return frames
+            return
+    with contextlib.suppress(av.FFmpegError):
+        yield from context.decode(None)

@@ -6,14 +6,17 @@ Torch-free. Nothing here is ever unpickled; the parent checks every size against
 from __future__ import annotations
 
 import json
+import math
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from worker.contract.errors import MediaError
+from worker.contract.quality import METRICS, ClipQuality
 from worker.media.container import DecodeLimits
 from worker.media.decode import DecodedClip, MediaInfo, WindowSpec
 
@@ -27,11 +30,23 @@ class Window:
     num_samples: int
     num_frames: int
     frame_size: int
+    window: Literal["middle", "start"] = "middle"
+    frame_choice: Literal["spread", "one-fps"] = "spread"
+    frame_fit: Literal["cut", "squeeze"] = "cut"
 
     @classmethod
     def of(cls, spec: WindowSpec) -> Window:
         """Returns the window of a spec."""
-        return cls(spec.duration_s, spec.sample_rate_hz, spec.num_samples, spec.num_frames, spec.frame_size)
+        return cls(
+            spec.duration_s,
+            spec.sample_rate_hz,
+            spec.num_samples,
+            spec.num_frames,
+            spec.frame_size,
+            spec.window,
+            spec.frame_choice,
+            spec.frame_fit,
+        )
 
 
 @dataclass(frozen=True)
@@ -45,9 +60,12 @@ class DecodeJob:
     start_s: float | None = None
     end_s: float | None = None
     max_windows: int = 0
+    hop_s: float | None = None
     maker: str | None = None
     """`package.module:function`, called as function(path, recipe) in the decoder process when the file is missing."""
     recipe: str = ""
+    measure: bool = False
+    """Whether to measure the quality of each window."""
     cpu_s: int = 120
     """Processor time that the process may use for this clip before it is ended by SIGXCPU."""
 
@@ -78,6 +96,7 @@ def reply_line(clips: list[DecodedClip], descriptor: int) -> bytes:
                 "padded": clip.padded,
                 "waveform": clip.waveform is not None,
                 "frames": clip.frames is not None,
+                "quality": asdict(clip.quality) if clip.quality is not None else None,
             }
         )
     reply = {"clips": described, "info": asdict(clips[0].info), "notes": list(clips[0].notes)}
@@ -113,11 +132,23 @@ def parse_reply(line: bytes, descriptor: int, job: DecodeJob) -> list[DecodedCli
                 padded=bool(one["padded"]),
                 info=info,
                 notes=notes,
+                quality=_quality(one["quality"]) if job.measure else None,
             )
             for one in described
         ]
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise MediaError(f"The decoder's answer is damaged ({error}).", code="media-crashed") from None
+
+
+def _quality(told: dict[str, object]) -> ClipQuality:
+    """Returns what was measured, if it has the shape that it must have."""
+    values, content_hash = told["values"], told["content_hash"]
+    if not isinstance(values, list) or len(values) != len(METRICS):
+        raise ValueError("the number of metrics")
+    if not isinstance(content_hash, str) or len(content_hash) > 64:
+        raise ValueError("the content's hash")
+    numbers = (float(value) if value is not None else None for value in values)
+    return ClipQuality(tuple(n if n is not None and math.isfinite(n) else None for n in numbers), content_hash)
 
 
 class _Reader:

@@ -1,7 +1,9 @@
-"""The GMM-guided adaptive loss of arXiv 2510.21797: warm-up, then the loss of worker.science.adaptive_loss.
+"""The GMM-guided adaptive loss of arXiv 2510.21797: warm-up, the loss of worker.science.adaptive_loss, purification.
 
 Each adaptive epoch uses the mixture fitted on the training gaps at the end of the epoch before; the posterior is that
-of the sample's current gap. This module states no formula: it chooses which of the science's is used, and reports it.
+of the sample's current gap. Stage 3 (optional) trains CE(fused) alone on the samples that
+worker.objectives.purification selects; the others stay in every report, evaluated at the end of the epoch. This module
+states no formula: it chooses which of the science's is used, and reports it.
 
 Shapes: B clips of a batch, N training samples.
 """
@@ -17,10 +19,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from worker.contract.errors import TrainingError
+from worker.contract.spec.objectives.paper import PURIFICATION_RATE_FACTOR, num_purification_epochs
 from worker.objectives.base import EpochPlan, EpochView, Objective, Pass, Scalar, Setup, StepView
+from worker.objectives.mixture_state import restored_mixture, saved_mixture
 from worker.objectives.multi_head import multi_head_pass
+from worker.objectives.purification import Purification
 from worker.science.adaptive_loss import GapGradient, adaptive_loss, fusion_weight
-from worker.science.mixture import DEGENERATE, MixtureFit, MixtureParameters, Role
+from worker.science.mixture import DEGENERATE, MixtureFit, MixtureParameters
 from worker.science.posterior import posterior_tensor, rank_posterior_tensor, tail_posteriors_tensor
 from worker.science.stages import num_warm_up_epochs
 
@@ -28,7 +33,7 @@ PosteriorKind = Literal["paper", "signed", "rank", "none"]
 
 
 class GmmAdaptive(Objective):
-    """Two stages; see method.md for the symbols."""
+    """Two stages and an optional third; see method.md for the symbols."""
 
     trains_heads: ClassVar[bool] = True
 
@@ -44,6 +49,10 @@ class GmmAdaptive(Objective):
         posterior: Literal["paper", "signed"],
         when_not_bimodal: Literal["posterior", "rank"],
         gap_gradient: GapGradient,
+        purification: bool = False,
+        purification_epochs: int | None = None,
+        purification_threshold: float = 0.5,
+        purification_drop_wrong: bool = False,
     ) -> None:
         """Takes the coefficients of the spec by their names there."""
         self._given_warm_up = warm_up_epochs
@@ -52,14 +61,21 @@ class GmmAdaptive(Objective):
         self._posterior: Literal["paper", "signed"] = posterior
         self._when_not_bimodal = when_not_bimodal
         self._gap_gradient: GapGradient = gap_gradient
+        self._purifies, self._given_purification = purification, purification_epochs
+        self._threshold, self._drop_wrong = purification_threshold, purification_drop_wrong
         self.warm_up_epochs = 0
+        self._adaptive_epochs = 0
+        """The last epoch that is no purification, from 1."""
+        self._batch_size = 0
+        self._purification: Purification | None = None
+        """Fixed when stage 3 begins."""
         self._adaptive = False
         self._used: PosteriorKind = "none"
         self._mixture: MixtureParameters | None = None
         self._sorted_sizes: Tensor | None = None
 
     def setup(self, setup: Setup) -> None:
-        """Fixes the number of warm-up epochs.
+        """Fixes the number of epochs of each stage.
 
         Raises:
             TrainingError: more warm-up epochs were asked for than the run has.
@@ -70,14 +86,28 @@ class GmmAdaptive(Objective):
                 f"warm_up_epochs is {given}, the run has {setup.epochs} epochs: lower warm_up_epochs or raise epochs.",
                 code="warm-up-too-long",
             )
-        self.warm_up_epochs = num_warm_up_epochs(setup.epochs, given)
+        third = num_purification_epochs(setup.epochs, self._given_purification) if self._purifies else 0
+        self.warm_up_epochs = num_warm_up_epochs(setup.epochs, given, third)
+        self._adaptive_epochs = setup.epochs - third
+        self._batch_size = setup.batch_size
 
     def plan_epoch(self, view: EpochView) -> EpochPlan:
-        """Chooses the stage and, in the adaptive one, the posterior and the mixture of the last epoch."""
+        """Chooses the stage and, in the adaptive one, the posterior and the mixture of the last epoch.
+
+        Raises:
+            TrainingError: stage 3 begins and selects too little to train on.
+        """
+        if view.epoch > self._adaptive_epochs:
+            return self._plan_purification(view)
         self._adaptive = view.epoch > self.warm_up_epochs
-        self._used, self._mixture, self._sorted_sizes = "none", None, None
         if not self._adaptive:
             return EpochPlan("warm-up", view.rows, {"posterior": "none"})
+        fit = self._use(view)
+        return EpochPlan("adaptive", view.rows, self._report(fit))
+
+    def _use(self, view: EpochView) -> MixtureFit:
+        """Takes the mixture of the last epoch, and the posterior that its validity allows."""
+        self._used, self._mixture, self._sorted_sizes = "none", None, None
         fit = DEGENERATE  # without an epoch before this one (no warm-up) there is no mixture yet: r = 0
         if view.mixtures is not None:
             fit = view.mixtures.signed if self._posterior == "signed" else view.mixtures.paper
@@ -87,7 +117,25 @@ class GmmAdaptive(Objective):
             if not fit.bimodal and self._when_not_bimodal == "rank":
                 self._used = "rank"
                 self._sorted_sizes = torch.from_numpy(np.sort(np.abs(view.gaps))).float()
-        return EpochPlan("adaptive", view.rows, self._report(fit))
+        return fit
+
+    def _plan_purification(self, view: EpochView) -> EpochPlan:
+        """Selects the samples of stage 3 when it begins, and keeps the selection."""
+        if self._purification is None:
+            assert view.gaps is not None, "an adaptive epoch comes before stage 3"
+            assert view.correct is not None
+            self._adaptive = False
+            self._use(view)
+            posterior = self._posteriors(torch.from_numpy(view.gaps).double()).numpy().astype(np.float32)
+            self._purification = Purification(posterior, view.correct, self._threshold, self._drop_wrong)
+            self._purification.require_trainable(view.labels[view.rows], self._batch_size)
+        chosen = self._purification
+        return EpochPlan(
+            "purification",
+            view.rows[chosen.selected],
+            {"posterior": self._used, **chosen.report()},
+            learning_rate_factor=PURIFICATION_RATE_FACTOR,
+        )
 
     def _report(self, fit: MixtureFit) -> dict[str, Scalar]:
         """Returns what this epoch uses, for the event."""
@@ -114,7 +162,10 @@ class GmmAdaptive(Objective):
         return float(self._mixture.means[row]), float(self._mixture.variances[row])
 
     def passes(self, step: StepView) -> Iterator[Pass]:
-        """Yields one pass: that of multi-head in the warm-up, the adaptive loss afterwards."""
+        """Yields one pass: that of multi-head in the warm-up, then the adaptive loss, CE(fused) in stage 3."""
+        if self._purification is not None:
+            yield from super().passes(step)
+            return
         if not self._adaptive:
             yield multi_head_pass(step)
             return
@@ -134,6 +185,7 @@ class GmmAdaptive(Objective):
             variance_floor=self._variance_floor,
             gap_gradient=self._gap_gradient,
             tails=None if self._used != "signed" or mixture is None else tail_posteriors_tensor(step.gaps, mixture),
+            class_weights=step.class_weights,
         )
         terms = {name: getattr(loss, name) for name in ("fused", "audio", "visual", "gap", "kl")}
         yield Pass(
@@ -150,15 +202,13 @@ class GmmAdaptive(Objective):
         return posterior_tensor(gaps, self._mixture)
 
     def state(self) -> dict[str, Tensor | Scalar]:
-        """Returns the stage, the posterior in use and the mixture."""
+        """Returns the stage, the posterior in use, the mixture and the selection of stage 3."""
         saved: dict[str, Tensor | Scalar] = {"adaptive": self._adaptive, "used": self._used}
         if self._sorted_sizes is not None:
             saved["sorted_sizes"] = self._sorted_sizes
-        if self._mixture is not None:
-            saved["roles"] = ",".join(self._mixture.roles)
-            for name in ("weights", "means", "variances"):
-                saved[name] = torch.from_numpy(getattr(self._mixture, name).copy())
-        return saved
+        if self._purification is not None:
+            saved |= self._purification.state()
+        return {**saved, **saved_mixture(self._mixture)}
 
     def restore(self, saved: Mapping[str, Tensor | Scalar]) -> None:
         """Takes back what `state` gave."""
@@ -166,10 +216,5 @@ class GmmAdaptive(Objective):
         self._used = cast(PosteriorKind, saved["used"])
         sizes = saved.get("sorted_sizes")
         self._sorted_sizes = sizes if isinstance(sizes, Tensor) else None
-        self._mixture = None
-        if "roles" in saved:
-            weights, means, variances = (
-                cast(Tensor, saved[name]).numpy() for name in ("weights", "means", "variances")
-            )
-            roles = tuple(cast(Role, role) for role in str(saved["roles"]).split(","))
-            self._mixture = MixtureParameters(weights, means, variances, roles)
+        self._mixture = restored_mixture(saved)
+        self._purification = Purification.restored(saved, self._threshold, self._drop_wrong)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from worker.contract.errors import LostLeaseError
+from worker.contract.full_disk import is_full
 from worker.contract.lock import FolderBusyError
 from worker.contract.settings import Settings, load_settings
 from worker.runtime import exits
@@ -57,6 +58,6 @@ def run_attempt(
         pulse.reason(error.detail)
         return exits.BUSY
     except Exception as error:
-        log.exception("this attempt ends; the %s is tried again", what)
+        log.exception("this attempt ends; the %s goes on later", what)
         pulse.reason(f"{type(error).__name__}: {error}")
-        return exits.AGAIN
+        return exits.FULL if is_full(error) else exits.AGAIN

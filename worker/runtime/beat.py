@@ -23,6 +23,7 @@ import redis
 from worker.contract import keys
 from worker.contract.resources import Beat
 from worker.contract.settings import Settings
+from worker.runtime.gpu_memory import gpu_memory_bytes
 from worker.runtime.redis_client import connect
 
 log = logging.getLogger(__name__)
@@ -41,12 +42,14 @@ class WorkerBeat:
         self._stopped = threading.Event()
         self._process = psutil.Process()
         self._measured_at = float("-inf")
+        names = device_names(settings.devices)
         self._beat = Beat(
             name=name,
             queue=queue,
             pid=os.getpid(),
             host=socket.gethostname(),
-            devices=device_names(settings.devices),
+            devices=names,
+            device_memory_bytes=None if names == ["cpu"] else gpu_memory_bytes(settings.devices),
             resident_bytes=0,
             started_at=datetime.now(UTC),
             versions={"python": platform.python_version(), **_versions()},

@@ -14,6 +14,8 @@ LOST = 21
 """Another holder has the job."""
 BUSY = 22
 """A process on another host still writes to the folder."""
+FULL = 23
+"""The disk takes no more: no fault of the job's; it waits for a person to make room."""
 AGAIN = 30
-"""Out of memory, a device error, a full disk: worth another try."""
+"""Out of memory, a device error: worth another try."""
 WITH_OUTCOME = frozenset((DONE, CANCELLED, FAILED))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sys
 
 from worker.contract.errors import GapscopeError, LostLeaseError
@@ -39,6 +40,9 @@ class Preparation:
         self._pulse = pulse
         self._folder: DatasetFolder = Home(settings.home).dataset(self._id)
         self._num_processes = settings.prepare_processes or len(os.sched_getaffinity(0))
+        self._reserved_bytes = settings.reserved_bytes(shutil.disk_usage(settings.home).total)
+        # A list that was uploaded may name no files but those that came with it.
+        self._data_roots = (self._folder.clips,) if self._folder.upload.exists() else settings.data_roots
         self._teller = Teller(Ledger(connect(settings.redis_url)), "dataset", self._id, arguments.token)
         self._lock = FolderLock.acquire(self._folder.lock, token=arguments.token)
 
@@ -52,6 +56,8 @@ class Preparation:
                 num_processes=self._num_processes,
                 on_progress=self._on_progress,
                 should_stop=self._should_stop,
+                reserved_bytes=self._reserved_bytes,
+                data_roots=self._data_roots,
             )
         except PreparationStopped:
             if self._folder.cancel.exists():

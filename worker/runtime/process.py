@@ -82,8 +82,10 @@ class ChildProcess:
         self._signal(signal.SIGTERM)
 
     def show_stacks(self) -> None:
-        """Makes the child write the stacks of its threads into the log."""
-        self._signal(signal.SIGUSR1)
+        """Makes the child, and all processes of its run, write the stacks of their threads into the log."""
+        if self.poll() is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGUSR1)
         time.sleep(0.5)
 
     def kill(self) -> None:

@@ -4,42 +4,41 @@ from __future__ import annotations
 
 import functools
 import logging
-import threading
 import time
 from collections import OrderedDict
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import redis
 import torch
 
 from worker.contract.errors import ConflictError, CorruptRecordError, GapscopeError, Problem
 from worker.contract.layout import Home, ScoreFolder
-from worker.contract.ledger import Ledger
 from worker.contract.record import Claim, Refusal, ScoreOutcome, read_score_outcome
-from worker.contract.scores import DistributionByModality, ScoreRequest, ScoreResult
+from worker.contract.scores import ScoreRequest
+from worker.contract.spec import PreprocessSpec
 from worker.engine import checkpoint
 from worker.engine.infer import Scorer
-from worker.engine.resolve import num_cores
-from worker.media.decode import DecodedClip
+from worker.engine.machine import num_cores
 from worker.media.sandbox import SandboxedDecoder
 from worker.media.wire import Window
+from worker.runtime.beating import Beating
 from worker.runtime.supervisor import HELD, Surroundings
 
 log = logging.getLogger(__name__)
-MAX_WINDOWS = 20
+MAX_WINDOWS = 120
+"""Windows over time that are scored at most; 10 minutes in steps of 5 s."""
+MAX_WINDOW_BYTES = 256 << 20
+"""Of all windows of a clip together: large frames make fewer windows."""
 KEPT_MODELS = 2
-BEAT_S = 1.0
 
 
 def warm_up() -> None:
     """Starts what the first clip would wait for."""
     # Half of the cores: with all of them, each layer of so small a batch waits for a thread that training keeps off.
     torch.set_num_threads(max(1, num_cores() // 2))
-    _models()
+    models()
     _decoder()
 
 
@@ -51,7 +50,7 @@ def score_clip(score_id: str, around: Surroundings) -> None:
         if isinstance(claim, Refusal):
             log.info("score %s: not claimed: %s", score_id, claim.value)
             return
-        with _Beating(around.ledger, claim):
+        with Beating(around.ledger, claim):
             outcome = read_score_outcome(folder.result) or _outcome(folder, claim, around)
         around.ledger.transition("score", score_id, claim.token, HELD, outcome.state, error=outcome.error)
     except redis.RedisError as error:  # the reaper sends it again; a result that is written is not computed twice
@@ -80,25 +79,25 @@ def _failed(problem: Problem) -> ScoreOutcome:
 def _scored(folder: ScoreFolder, home: Home) -> ScoreOutcome:
     begun = time.perf_counter()
     request = _request(folder)
-    scorer = _models().scorer(checkpoint_of(home.run(request.run_id).checkpoints))
+    scorer = models().scorer(checkpoint_of(home.run(request.run_id).checkpoints))
     loaded = time.perf_counter()
     clips = _decoder().decode(
         folder.path / Path(request.file).name,
         Window.of(scorer.preprocess),
         audio_path=None if request.audio_file is None else folder.path / Path(request.audio_file).name,
-        max_windows=MAX_WINDOWS,
+        start_s=request.start_s,
+        end_s=request.end_s,
+        max_windows=window_limit(scorer.preprocess),
+        hop_s=request.window_hop_s,
         restock=False,
     )
     decoded = time.perf_counter()
-    result = scorer.score(clips, request.label)
-    scored = time.perf_counter()
-    result = result.model_copy(update={"knock_outs": knock_outs(scorer, clips[0], result)})
+    result = scorer.score(clips, request.label, knock_outs=True)
     now = time.perf_counter()
     timing = {
         "load": loaded - begun,
         "decode": decoded - loaded,
-        "model": scored - decoded,
-        "knock_outs": now - scored,
+        "model": now - decoded,
         "total": now - begun,
     }
     _decoder().restock()
@@ -110,37 +109,32 @@ def _scored(folder: ScoreFolder, home: Home) -> ScoreOutcome:
     )
 
 
-def knock_outs(scorer: Scorer, clip: DecodedClip, result: ScoreResult) -> dict[str, DistributionByModality]:
-    """Returns what the model says without one modality's content: what each modality carries.
-
-    Args:
-        scorer: of the run.
-        clip: the middle window.
-        result: its scores; without both modalities there is nothing to knock out.
-
-    Returns:
-        mute (silence), freeze (the first frame for all), black (no picture).
-    """
-    if len(result.modalities_present) < 2 or clip.waveform is None or clip.frames is None:
-        return {}
-    without = {
-        "mute": replace(clip, waveform=np.zeros_like(clip.waveform)),
-        "freeze": replace(clip, frames=np.repeat(clip.frames[:1], len(clip.frames), axis=0)),
-        "black": replace(clip, frames=np.zeros_like(clip.frames)),
-    }
-    found = scorer.score([*without.values()])  # as if they were windows: one batched pass
-    return dict(zip(without, [found.probabilities, *(window.probabilities for window in found.windows)], strict=True))
+def window_limit(spec: PreprocessSpec) -> int:
+    """Returns how many windows over time of a clip are scored at most, so that they fit in MAX_WINDOW_BYTES."""
+    one = 4 * spec.num_samples + spec.num_frames * spec.frame_size**2 * 3
+    return max(2, min(MAX_WINDOWS, MAX_WINDOW_BYTES // one))
 
 
-def checkpoint_of(folder: Path) -> Path:
+def checkpoint_of(folder: Path, epoch: int | None = None) -> Path:
     """Returns the checkpoint to score with: that of the chosen epoch so far, else the newest.
 
+    Args:
+        folder: RunFolder.checkpoints.
+        epoch: the one that is wanted, if it matters.
+
     Raises:
-        ConflictError: code `no-checkpoint`, when no epoch is finished.
+        ConflictError: code `no-checkpoint`, when no epoch is finished, or not the wanted one kept.
     """
     found = checkpoint.epoch_checkpoints(folder)
     if not found:
         raise ConflictError("The run has no finished epoch yet; wait for its first.", code="no-checkpoint")
+    if epoch is not None:
+        if epoch not in found:
+            raise ConflictError(
+                f"The run keeps no checkpoint of epoch {epoch}; it has those of {', '.join(map(str, found))}.",
+                code="no-checkpoint",
+            )
+        return found[epoch]
     newest = found[max(found)]
     chosen = cast(dict[str, Any] | None, checkpoint.read_record(newest).get("chosen"))
     return found.get(int(chosen["epoch"]), newest) if chosen else newest
@@ -153,7 +147,7 @@ def _request(folder: ScoreFolder) -> ScoreRequest:
         raise CorruptRecordError(f"{folder.request} cannot be read: {error}. Upload the clip again.") from error
 
 
-class _Models:
+class Models:
     """The last few models, by checkpoint and its time of change."""
 
     def __init__(self) -> None:
@@ -171,33 +165,10 @@ class _Models:
         return self._kept[key]
 
 
-class _Beating:
-    """Renews a claim each second while its body works."""
-
-    def __init__(self, ledger: Ledger, claim: Claim) -> None:
-        self._ledger = ledger
-        self._claim = claim
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="score-beat", daemon=True)
-
-    def _run(self) -> None:
-        while not self._done.wait(BEAT_S):
-            try:
-                self._ledger.renew(self._claim)
-            except redis.RedisError:
-                continue  # nobody took the job: go on
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self._thread.join()
-
-
 @functools.cache
-def _models() -> _Models:
-    return _Models()
+def models() -> Models:
+    """Returns the models of this pool process."""
+    return Models()
 
 
 @functools.cache

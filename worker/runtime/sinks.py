@@ -7,16 +7,22 @@ events.jsonl, the stream. After a crash between any two, the next start writes w
 from __future__ import annotations
 
 import contextlib
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
-from worker.contract.events import MAX_EVENT_BYTES, EpochFinished, Event, RunFinished, RunStarted
+from worker.contract.event_size import LEFT_OUT
+from worker.contract.events import EpochFinished, Event, RunFinished
 from worker.contract.journal import Journal, epoch_fields
 from worker.contract.layout import RunFolder, sync_folder
+from worker.contract.settings import GIB
 from worker.engine import checkpoint
 from worker.engine.steps import EpochDone, RunDone, Snapshot
 from worker.runtime.tables import SampleFiles
+from worker.runtime.thinning import thin_tables
 
+log = logging.getLogger(__name__)
 KEPT_EPOCHS = 2
 """Newest checkpoints that are kept; the chosen epoch's is kept as well."""
 
@@ -24,8 +30,11 @@ KEPT_EPOCHS = 2
 class RunSink:
     """Writes one run's results."""
 
-    def __init__(self, folder: RunFolder, journal: Journal, tables: SampleFiles) -> None:
+    def __init__(
+        self, folder: RunFolder, journal: Journal, tables: SampleFiles, *, max_samples_bytes: int = 2 * GIB
+    ) -> None:
         self._folder = folder
+        self._max_samples_bytes = max_samples_bytes
         self._journal = journal
         self._tables = tables
 
@@ -34,14 +43,21 @@ class RunSink:
 
         Raises:
             LostLeaseError: when another holder has the run.
+            TrainingError: code `event-too-large`; nothing of the epoch is written then.
         """
         epoch = done.event.epoch
+        shorter = self._journal.fitting(done.event)  # before the checkpoint: an epoch that is committed must be told
+        if isinstance(shorter, EpochFinished) and LEFT_OUT in shorter.method:
+            left_out = shorter.method[LEFT_OUT]
+            log.warning("epoch %d: %.0f values of the method do not fit into its event", epoch, left_out)
         self._tables.write_epoch(epoch, done.rows, done.columns, done.gaps, done.posteriors)
         checkpoint.save(done.snapshot, self._folder.checkpoints)
         told = self._journal.last_epoch
         if told is None or epoch > told.epoch:
             self._journal.append(done.event, epoch_fields(done.event))
         retain(self._folder.checkpoints, done.snapshot)
+        chosen = chosen_epoch(done.snapshot)
+        thin_tables(self._folder, newest=epoch, chosen=chosen, max_bytes=self._max_samples_bytes)
 
     def step_done(self, snapshot: Snapshot) -> None:
         """Writes the one checkpoint within an epoch."""
@@ -60,28 +76,36 @@ def committed_event(snapshot: Snapshot | None) -> EpochFinished | None:
     return None if event is None else EpochFinished.model_validate(event)
 
 
+def chosen_epoch(snapshot: Snapshot) -> int | None:
+    """Returns the best epoch so far, None before one is chosen."""
+    chosen = cast(dict[str, Any] | None, snapshot.record.get("chosen"))
+    return int(chosen["epoch"]) if chosen else None
+
+
 def retain(folder: Path, snapshot: Snapshot) -> None:
     """Deletes the checkpoints that nobody needs once an epoch is committed."""
-    chosen = cast(dict[str, Any] | None, snapshot.record.get("chosen"))
     found = checkpoint.epoch_checkpoints(folder)
-    kept = {*sorted(found)[-KEPT_EPOCHS:], *([int(chosen["epoch"])] if chosen else [])}
+    kept = {*sorted(found)[-KEPT_EPOCHS:], chosen_epoch(snapshot)}
     (folder / checkpoint.STEP_FILE).unlink(missing_ok=True)
     for epoch, path in found.items():
         if epoch not in kept:
             path.unlink(missing_ok=True)
-    for partial in folder.glob(".*.partial"):  # of writers that were killed
-        with contextlib.suppress(OSError):
-            partial.unlink()
     sync_folder(folder)
 
 
-def fitting(event: RunStarted) -> RunStarted:
-    """Returns the event with as many class names as fit into 16 KiB; the store has them all."""
-    room = MAX_EVENT_BYTES - 1_024
-    names: list[str] = []
-    for name in event.classes:
-        room -= len(name.encode()) + 8
-        if room < 0:
-            break
-        names.append(name)
-    return event.model_copy(update={"classes": names})
+def drop_partials(folder: RunFolder) -> None:
+    """Deletes what training processes that were killed left half-written.
+
+    Args:
+        folder: of a run whose lock the caller holds; labels and requests to cancel are the backend's to write.
+    """
+    written = (folder.checkpoints, folder.samples, folder.start)
+    left = [partial for place in written for partial in place.glob(".*.partial")]
+    left += [partial for file in (folder.resolved_spec, folder.outcome) for partial in _partials_of(file)]
+    for partial in left:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+
+
+def _partials_of(file: Path) -> Iterator[Path]:
+    return file.parent.glob(f".{file.name}.*.partial")

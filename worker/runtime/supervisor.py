@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 import socket
 import time
@@ -34,7 +35,7 @@ from worker.contract.record import (
     Renewal,
     read_outcome,
 )
-from worker.contract.settings import Settings
+from worker.contract.settings import MIB, Settings
 from worker.runtime import exits
 from worker.runtime.jobs import ChildFailedError, DatasetJob, Fields, Job, RunJob
 from worker.runtime.process import ChildProcess
@@ -98,6 +99,13 @@ def supervise(kind: JobKind, job_id: str, around: Surroundings) -> None:
         around.ledger.transition(kind, job_id, claim.token, HELD, "failed", error=error.problem())
 
 
+def missing_space(settings: Settings) -> str | None:
+    """Returns for what a job waits when the disk of the home is nearly full, None when it is not."""
+    usage = shutil.disk_usage(settings.home)
+    missing = settings.reserved_bytes(usage.total) - usage.free
+    return None if missing <= 0 else f"free disk space ({missing // MIB + 1:,} MiB more)"
+
+
 def _claim(job: Job, around: Surroundings) -> Claim | Refusal:
     try:
         needs = job.needs_dataset()
@@ -135,10 +143,14 @@ class Supervisor:
             except FolderBusyError as error:
                 self._give_back(error.detail, waiting_for=error.detail)
                 return
-        if outcome is None:
-            self._work()
-        else:
+        if outcome is not None:
             self._end(outcome)
+            return
+        short = missing_space(self._around.settings)
+        if short is not None:
+            self._give_back(short, waiting_for=short)
+            return
+        self._work()
 
     def _problem(self) -> Problem | None:
         """Returns why the job cannot be done at all, if so."""
@@ -228,6 +240,10 @@ class Supervisor:
             self._give_back(reason, waiting_for=reason)
         elif status == exits.YIELDED or self._order is _Order.STOP:
             self._give_back("the worker was asked to stop")
+        elif status == exits.FULL:  # a quota, say: the disk itself may have room
+            self._give_back(reason, waiting_for=f"disk space ({reason})")
+        elif (short := missing_space(self._around.settings)) is not None:  # no fault of the job's: it costs no try
+            self._give_back(short, waiting_for=short)
         else:
             self._retry(self._why(status, reason))
 

@@ -17,7 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from worker.contract.layout import SAMPLE_COLUMNS, RunFolder, sync_folder
+from worker.contract.full_disk import torn_write
+from worker.contract.layout import SAMPLE_COLUMNS, RunFolder, replacing, sync_folder
 
 Columns = Mapping[str, NDArray[np.generic]]
 ROW_GROUP = 8_192
@@ -48,7 +49,7 @@ class SampleFiles:
 
     def __init__(self, folder: RunFolder, store: NamedSamples) -> None:
         self._folder = folder
-        self._ids = np.asarray(store.sample_ids, dtype=object)
+        self._ids = pa.array(store.sample_ids, pa.string())
         self._classes = pa.array(list(store.classes), pa.string())
         self._labels = store.labels
         names = np.asarray(store.splits(), dtype=object)
@@ -69,7 +70,7 @@ class SampleFiles:
         Args:
             epoch: from 1.
             rows: (R,) store indices, ascending.
-            columns: those of layout.SAMPLE_COLUMNS that the store does not have, (R,).
+            columns: those of layout.SAMPLE_COLUMNS that the store does not have, (R,); one that is left out is null.
             gaps: (N,) NaN where not evaluated.
             posteriors: (N,) likewise.
         """
@@ -91,9 +92,8 @@ class SampleFiles:
         before = pq.read_table(path, schema=added.schema)
         test = pa.compute.equal(before.column("split").cast(pa.string()), "test")
         both = pa.concat_tables([before.filter(pa.compute.invert(test)), added])
-        place = {sample_id: index for index, sample_id in enumerate(self._ids.tolist())}
-        order = np.argsort([place[sample_id] for sample_id in both.column("sample_id").to_pylist()], kind="stable")
-        self._put(epoch, both.unify_dictionaries().take(pa.array(order)))
+        places = pa.compute.index_in(both.column("sample_id"), value_set=self._ids)
+        self._put(epoch, both.unify_dictionaries().take(pa.compute.array_sort_indices(places.combine_chunks())))
         for file, name in ((self._folder.gaps, "gap"), (self._folder.posteriors, "posterior_imbalanced")):
             values = _read_row(file, epoch, len(self._ids))
             values[rows] = columns[name]
@@ -101,7 +101,7 @@ class SampleFiles:
 
     def _table(self, rows: NDArray[np.int64], columns: Columns) -> pa.Table:
         given = {
-            "sample_id": pa.array(self._ids[rows], pa.string()),
+            "sample_id": self._ids.take(pa.array(rows)),
             "split": pa.DictionaryArray.from_arrays(
                 pa.array(self._splits[rows].astype(np.int32)), pa.array(self._split_names, pa.string())
             ),
@@ -109,6 +109,9 @@ class SampleFiles:
         }
         for name, kind in SAMPLE_COLUMNS.items():
             if name in given:
+                continue
+            if name not in columns:  # of a modality that the run does not have
+                given[name] = self._nulls(kind, len(rows))
                 continue
             values = columns[name]
             match kind:
@@ -121,17 +124,18 @@ class SampleFiles:
                     given[name] = pa.array(values.astype(bool), pa.bool_())
         return pa.table({name: given[name] for name in SAMPLE_COLUMNS})
 
+    def _nulls(self, kind: str, num_rows: int) -> pa.Array:
+        if kind == "dictionary":
+            return self._classes_at(np.full(num_rows, -1))
+        return pa.nulls(num_rows, pa.float32() if kind == "float32" else pa.bool_())
+
     def _classes_at(self, indices: NDArray[np.generic]) -> pa.DictionaryArray:
         known = indices.astype(np.int32)
         return pa.DictionaryArray.from_arrays(pa.array(known, mask=known < 0), self._classes)
 
     def _put(self, epoch: int, table: pa.Table) -> None:
-        path = self._folder.sample_table(epoch)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        pq.write_table(table, partial, compression="zstd", row_group_size=ROW_GROUP)
-        _sync(partial)
-        partial.rename(path)
-        sync_folder(path.parent)
+        with replacing(self._folder.sample_table(epoch)) as partial:
+            pq.write_table(table, partial, compression="zstd", row_group_size=ROW_GROUP)
 
 
 def _write_row(path: Path, epoch: int, values: NDArray[np.float32]) -> None:
@@ -140,7 +144,7 @@ def _write_row(path: Path, epoch: int, values: NDArray[np.float32]) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         if os.pwrite(descriptor, data, (epoch - 1) * len(data)) != len(data):
-            raise OSError(f"{path} could not be written in one piece; is the disk full?")
+            raise torn_write(path)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
@@ -148,11 +152,3 @@ def _write_row(path: Path, epoch: int, values: NDArray[np.float32]) -> None:
 
 def _read_row(path: Path, epoch: int, num_samples: int) -> NDArray[np.float32]:
     return np.fromfile(path, "<f4", num_samples, offset=(epoch - 1) * num_samples * 4)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

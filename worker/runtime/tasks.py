@@ -49,6 +49,14 @@ def prepare(dataset_id: str) -> None:
     supervise("dataset", dataset_id, surroundings())
 
 
+@shared_task(name=keys.TASKS["batch"])
+def batch(batch_id: str) -> None:
+    """Looks at a batch of clips to score."""
+    from worker.runtime.score_batch import score_batch  # brings torch, as below
+
+    score_batch(batch_id, surroundings())
+
+
 @shared_task(name=keys.TASKS["score"])
 def score(score_id: str) -> None:
     """Looks at a score."""

@@ -110,6 +110,7 @@ def adaptive_loss(
     variance_floor: float = 0.04,
     gap_gradient: GapGradient = "both",
     tails: Float[Tensor, "B 2"] | None = None,
+    class_weights: Float[Tensor, " C"] | None = None,
 ) -> AdaptiveLossTerms:
     """Return the stage-2 loss of a batch, by its parts.
 
@@ -129,6 +130,7 @@ def adaptive_loss(
         gap_gradient: "both" branches, or the "weaker" alone (the leading one is detached); holds for |g| and for KL.
         tails: (B, 2), float, in [0, 1], P(audio_dominant | g), P(visual_dominant | g), with the signed posterior:
             the KL term is then computed for each tail apart and added, since their joint moments would cancel.
+        class_weights: (C,), float, at least 0, of the three cross-entropies, whose means are weighted; None: all alike.
 
     Raises:
         ValueError: the batch is empty, or a coefficient is out of bounds.
@@ -144,9 +146,12 @@ def adaptive_loss(
     weaker = gap_gradient == "weaker"
     gaps = modality_gap(audio_logits, visual_logits, labels, check_finite=False, detach_leader=weaker)
     r = posterior.detach().to(gaps.dtype)
-    fused = (fusion_weight(r, alpha) * F.cross_entropy(fused_logits, labels, reduction="none")).mean()
-    audio = F.cross_entropy(audio_logits, labels)
-    visual = F.cross_entropy(visual_logits, labels)
+    each = F.cross_entropy(fused_logits, labels, weight=class_weights, reduction="none")
+    if class_weights is not None:
+        each = each / class_weights[labels].mean()
+    fused = (fusion_weight(r, alpha) * each).mean()
+    audio = F.cross_entropy(audio_logits, labels, weight=class_weights)
+    visual = F.cross_entropy(visual_logits, labels, weight=class_weights)
     gap = (lambda_ * (1 + kappa * r) * gaps.abs()).mean()
     groups = (r,) if tails is None else tails.unbind(dim=1)
     divergences = [

@@ -15,6 +15,8 @@ NUM_CALIBRATION_BINS = 15
 NUM_HISTOGRAM_BINS = 80
 DOMINANT_GAP = 0.5
 """|gap| from which one modality is called dominant. Ours, see `is_dominant`."""
+MIN_PROBABILITY = 1e-12
+"""Keeps a cross-entropy finite where a sure prediction is wrong."""
 ROUNDING = 1e-6
 """How far outside of its range a value may lie, by the rounding of float32, before it is refused."""
 
@@ -88,6 +90,26 @@ def macro_f1(predicted: Int[np.ndarray, " N"], labels: Int[np.ndarray, " N"], nu
     seen = np.bincount(labels, minlength=num_classes) + np.bincount(predicted, minlength=num_classes)
     occurring = seen > 0
     return float((2 * hits[occurring] / seen[occurring]).mean())
+
+
+def cross_entropy(true_class_probabilities: Float[np.ndarray, " N"]) -> float:
+    """Return the mean cross-entropy, from the probability that each sample's true class got.
+
+    Args:
+        true_class_probabilities: (N,), float, in [0, 1]; one below MIN_PROBABILITY counts as that.
+
+    Returns:
+        Mean of -ln p, nats, at least 0.
+
+    Raises:
+        ValueError: there is no sample.
+
+    Source: textbook.
+    """
+    if not len(true_class_probabilities):
+        raise ValueError("expected at least one sample, got none")
+    p = np.maximum(np.asarray(true_class_probabilities, dtype=np.float64), MIN_PROBABILITY)
+    return float(-np.log(p).mean())
 
 
 def expected_calibration_error(

@@ -42,7 +42,7 @@ def class_gaps(table: pd.DataFrame) -> alt.LayerChart:
             x=alt.X(
                 "mean_gap:Q",
                 scale=alt.Scale(domain=[-1, 1]),
-                axis=alt.Axis(title=f"mean {words.GAP_TITLE.lower()}", format="+.1f"),
+                axis=alt.Axis(title=f"mean {words.GAP_TITLE.lower()}; accuracy", format="+.1f"),
             ),
             y=y,
             color=alt.Color(
@@ -59,5 +59,24 @@ def class_gaps(table: pd.DataFrame) -> alt.LayerChart:
             ],
         )
     )
+    marks = kept.melt("label", ["audio", "visual"], "modality", "accuracy").dropna()
+    marks["modality"] = marks["modality"].str.capitalize()
+    points = (
+        alt.Chart(marks)
+        .mark_point(size=46, strokeWidth=2, filled=False)
+        .encode(
+            x="accuracy:Q",
+            y=y,
+            color=alt.Color(
+                "modality:N",
+                scale=alt.Scale(domain=["Audio", "Visual"], range=[palette.AUDIO, palette.VISUAL]),
+                legend=alt.Legend(orient="top", title="accuracy", titleOrient="left"),
+            ),
+            shape=alt.Shape(
+                "modality:N", scale=alt.Scale(domain=["Audio", "Visual"], range=["circle", "square"]), legend=None
+            ),
+            tooltip=["label:N", "modality:N", alt.Tooltip("accuracy:Q", format=".1%")],
+        )
+    )
     zero = alt.Chart(pd.DataFrame({"x": [0.0]})).mark_rule(color=palette.RULE).encode(x="x:Q")
-    return layered(bars, zero, height=max(270, 24 * len(kept) + 70))
+    return layered(bars, zero, points, height=max(270, 24 * len(kept) + 70))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import altair as alt
@@ -9,7 +10,7 @@ import pandas as pd
 
 from frontend.ui import words
 from frontend.ui.charts import palette
-from frontend.ui.charts.gaps import stage_rule
+from frontend.ui.charts.gaps import Boundary, stage_rule
 from frontend.ui.charts.layers import layered
 
 HEIGHT: Final = 300
@@ -32,16 +33,17 @@ def marker(epoch: int | None) -> alt.Chart:
     return line
 
 
-def accuracies(table: pd.DataFrame, epochs: int, boundary: int | None, shown: int | None) -> alt.LayerChart:
+def accuracies(table: pd.DataFrame, epochs: int, boundaries: Sequence[Boundary], shown: int | None) -> alt.LayerChart:
     """Returns the accuracies of fused, audio and visual over epochs, with the boundary between the stages.
 
     Args:
         table: history.accuracy_table.
         epochs: planned epochs.
-        boundary: last epoch of stage 1, if stage 2 has begun.
+        boundaries: where stages end (history.boundaries).
         shown: the epoch that the page shows, marked.
     """
     names = list(palette.MODALITY)
+    shown_names = [name for name in names if name in set(table["series"])]
     lines = (
         alt.Chart(table)
         .mark_line(strokeWidth=2.2, point=alt.OverlayMarkDef(size=22, filled=True))
@@ -51,7 +53,7 @@ def accuracies(table: pd.DataFrame, epochs: int, boundary: int | None, shown: in
             color=alt.Color(
                 "series:N",
                 scale=alt.Scale(domain=names, range=list(palette.MODALITY.values())),
-                legend=alt.Legend(orient="top", title=None, symbolType="stroke", symbolSize=280),
+                legend=alt.Legend(orient="top", title=None, symbolType="stroke", symbolSize=280, values=shown_names),
             ),
             strokeDash=alt.StrokeDash(
                 "series:N", scale=alt.Scale(domain=names, range=list(palette.MODALITY_DASH.values())), legend=None
@@ -63,10 +65,10 @@ def accuracies(table: pd.DataFrame, epochs: int, boundary: int | None, shown: in
             ],
         )
     )
-    return layered(lines, stage_rule(boundary), marker(shown), height=HEIGHT)
+    return layered(lines, stage_rule(boundaries), marker(shown), height=HEIGHT)
 
 
-def mean_gap(table: pd.DataFrame, epochs: int, boundary: int | None, shown: int | None) -> alt.LayerChart:
+def mean_gap(table: pd.DataFrame, epochs: int, boundaries: Sequence[Boundary], shown: int | None) -> alt.LayerChart:
     """Returns the mean size of the gap over epochs (from history.gap_table)."""
     line = (
         alt.Chart(table)
@@ -79,10 +81,10 @@ def mean_gap(table: pd.DataFrame, epochs: int, boundary: int | None, shown: int 
             tooltip=["epoch:Q", alt.Tooltip("mean_abs_gap:Q", title="mean |gap|", format=".3f")],
         )
     )
-    return layered(line, stage_rule(boundary), marker(shown), height=SMALL)
+    return layered(line, stage_rule(boundaries), marker(shown), height=SMALL)
 
 
-def mixture_means(table: pd.DataFrame, epochs: int, boundary: int | None) -> alt.LayerChart:
+def mixture_means(table: pd.DataFrame, epochs: int, boundaries: Sequence[Boundary]) -> alt.LayerChart:
     """Returns each component's mean over epochs with a band of one standard deviation."""
     colour = _role_colour(table)
     axis = alt.Axis(title="mean gap ± s.d.", values=[-1, -0.5, 0, 0.5, 1], format="+.1f")
@@ -93,10 +95,10 @@ def mixture_means(table: pd.DataFrame, epochs: int, boundary: int | None) -> alt
         y=alt.Y("mean:Q", scale=scale),
         tooltip=["component:N", "epoch:Q", *_tips("mean", "low", "high", "weight")],
     )
-    return layered(band, line, stage_rule(boundary), height=SMALL)
+    return layered(band, line, stage_rule(boundaries), height=SMALL)
 
 
-def mixture_weights(table: pd.DataFrame, epochs: int, boundary: int | None) -> alt.LayerChart:
+def mixture_weights(table: pd.DataFrame, epochs: int, boundaries: Sequence[Boundary]) -> alt.LayerChart:
     """Returns each component's weight over epochs."""
     line = (
         alt.Chart(table)
@@ -108,10 +110,10 @@ def mixture_weights(table: pd.DataFrame, epochs: int, boundary: int | None) -> a
             tooltip=["component:N", "epoch:Q", alt.Tooltip("weight:Q", format=".1%")],
         )
     )
-    return layered(line, stage_rule(boundary), height=SMALL)
+    return layered(line, stage_rule(boundaries), height=SMALL)
 
 
-def groups_over_epochs(table: pd.DataFrame, epochs: int, boundary: int | None) -> alt.LayerChart:
+def groups_over_epochs(table: pd.DataFrame, epochs: int, boundaries: Sequence[Boundary]) -> alt.LayerChart:
     """Returns the share of samples in each correctness group over epochs, stacked."""
     names = list(palette.GROUP)
     area = (
@@ -128,7 +130,53 @@ def groups_over_epochs(table: pd.DataFrame, epochs: int, boundary: int | None) -
             tooltip=["group:N", "epoch:Q", "samples:Q", alt.Tooltip("share:Q", format=".1%")],
         )
     )
-    return layered(area, stage_rule(boundary), height=SMALL)
+    return layered(area, stage_rule(boundaries), height=SMALL)
+
+
+def gradient_shares(table: pd.DataFrame, epochs: int, boundaries: Sequence[Boundary]) -> alt.LayerChart:
+    """Returns each branch's share of the squared gradient norm over epochs, stacked (from history.share_table)."""
+    names = [name for name in palette.GRADIENT if name in set(table["part"])]
+    area = (
+        alt.Chart(table)
+        .mark_area(opacity=0.8)
+        .encode(
+            x=epoch_axis(epochs),
+            y=alt.Y("share:Q", stack="zero", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%", title="share")),
+            color=alt.Color(
+                "part:N",
+                scale=alt.Scale(domain=names, range=[palette.GRADIENT[name] for name in names]),
+                legend=alt.Legend(orient="top", title=None),
+            ),
+            tooltip=["part:N", "epoch:Q", alt.Tooltip("share:Q", format=".1%")],
+        )
+    )
+    return layered(area, stage_rule(boundaries), height=SMALL)
+
+
+def numbers(table: pd.DataFrame, epochs: int, boundaries: Sequence[Boundary], unit: str) -> alt.LayerChart:
+    """Returns a line for each named number over epochs (from history.number_table).
+
+    Args:
+        table: epoch, name, value.
+        epochs: planned epochs.
+        boundaries: where stages end.
+        unit: title of the axis.
+    """
+    line = (
+        alt.Chart(table)
+        .mark_line(strokeWidth=2, point=alt.OverlayMarkDef(size=18))
+        .encode(
+            x=epoch_axis(epochs),
+            y=alt.Y("value:Q", axis=alt.Axis(title=unit), scale=alt.Scale(zero=False)),
+            color=alt.Color(
+                "name:N",
+                scale=alt.Scale(range=palette.OTHERS),
+                legend=alt.Legend(orient="top", title=None, columns=3, symbolType="stroke", labelLimit=170),
+            ),
+            tooltip=["name:N", "epoch:Q", alt.Tooltip("value:Q", format=".4g")],
+        )
+    )
+    return layered(line, stage_rule(boundaries), height=SMALL)
 
 
 def group_bars(now: dict[str, int], before: dict[str, int] | None, before_words: str) -> alt.LayerChart:
@@ -177,7 +225,9 @@ def _role_colour(table: pd.DataFrame) -> alt.Color:
     names = [name for name in palette.ROLE if name in set(table["component"])]
     scale = alt.Scale(domain=names, range=[palette.ROLE[name] for name in names])
     return alt.Color(
-        "component:N", scale=scale, legend=alt.Legend(orient="top", title=None, symbolType="stroke", symbolSize=280)
+        "component:N",
+        scale=scale,
+        legend=alt.Legend(orient="top", title=None, symbolType="stroke", symbolSize=280, symbolOpacity=1),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, Final
 
@@ -12,8 +13,9 @@ import pandas as pd
 from frontend.ui import words
 from frontend.ui.charts import palette
 from frontend.ui.charts.layers import layered
-from worker.contract.events import Histogram, Mixture, SplitReport
+from worker.contract.events import Histogram, Mixture, SplitReport, Stage
 
+Boundary = tuple[int, Stage]
 BRUSH: Final = "brush"
 EM: Final = "\u2003"
 GRID_POINTS: Final = 161
@@ -128,13 +130,13 @@ def _curves(table: pd.DataFrame) -> alt.Chart:
     return chart
 
 
-def heat_map(table: pd.DataFrame, epochs: int, boundary: int | None) -> alt.LayerChart:
+def heat_map(table: pd.DataFrame, epochs: int, boundaries: Sequence[Boundary]) -> alt.LayerChart:
     """Returns gaps by epoch: the darker a cell, the more samples have that gap at that epoch.
 
     Args:
         table: history.heat_table.
         epochs: planned epochs of the run: the axis does not move while the run goes on.
-        boundary: last epoch of stage 1, if stage 2 has begun.
+        boundaries: where stages end (history.boundaries).
     """
     cells = (
         alt.Chart(table)
@@ -160,15 +162,23 @@ def heat_map(table: pd.DataFrame, epochs: int, boundary: int | None) -> alt.Laye
             ],
         )
     )
-    return layered(cells, stage_rule(boundary), height=HEIGHT)
+    return layered(cells, stage_rule(boundaries), height=HEIGHT)
 
 
-def stage_rule(boundary: int | None) -> alt.Chart:
-    """Returns a vertical line between stage 1 and stage 2; nothing before stage 2 has begun."""
-    table = pd.DataFrame({"epoch": [] if boundary is None else [boundary + 0.5]}, dtype=float)
+def stage_rule(boundaries: Sequence[Boundary]) -> alt.Chart:
+    """Returns a vertical line where a stage ends and the next begins.
+
+    Args:
+        boundaries: last epoch of a stage, and the stage that follows (history.boundaries).
+    """
+    rows = [(epoch + 0.5, epoch, words.STAGES[stage]) for epoch, stage in boundaries]
+    table = pd.DataFrame(rows, columns=["epoch", "after", "stage"]).astype({"epoch": float})
     chart: alt.Chart = (
         alt.Chart(table)
-        .mark_rule(color=palette.RULE, strokeDash=[4, 4], strokeWidth=1.5)
-        .encode(x="epoch:Q", tooltip=[alt.Tooltip("epoch:Q", title="stage 2 begins after epoch", format=".0f")])
+        .mark_rule(color=palette.RULE, strokeDash=[4, 4], strokeWidth=1.5, aria=False)
+        .encode(
+            x="epoch:Q",
+            tooltip=[alt.Tooltip("stage:N", title="begins"), alt.Tooltip("after:Q", title="after epoch", format=".0f")],
+        )
     )
     return chart

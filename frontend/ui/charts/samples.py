@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import altair as alt
 import pandas as pd
@@ -11,13 +11,17 @@ import pandas as pd
 from frontend.ui import words
 from frontend.ui.charts import palette
 from frontend.ui.charts.epochs import epoch_axis, marker
-from frontend.ui.charts.gaps import stage_rule
+from frontend.ui.charts.gaps import Boundary, stage_rule
 from frontend.ui.charts.layers import layered
 from worker.contract.scores import SampleRow
 
 TOP_CLASSES: Final = 5
-RIGHT_EDGE: Final = 1.45
+RIGHT_EDGE: Final = 1.75
 """Where the figures beside the bars end; a bar of 100 % ends at 1."""
+MOST_DOTS: Final = 60
+"""Epochs up to which the dots of a way are large: more would cover it."""
+NAME_CHARACTERS: Final = 14
+"""Of a class beside a bar; the whole name is told by the tooltip."""
 _NAMES: Final = list(palette.MODALITY)
 _COLOURS: Final = alt.Scale(domain=_NAMES, range=list(palette.MODALITY.values()))
 
@@ -28,7 +32,8 @@ def true_class_table(row: SampleRow) -> pd.DataFrame:
     for name, title in words.MODALITIES.items():
         probability, predicted = getattr(row.p_true, name), getattr(row.predicted, name)
         if probability is not None:
-            said = f"{words.percent(probability)}  {'✓' if predicted == row.label else '✗ ' + str(predicted)}"
+            verdict = "✓" if predicted == row.label else f"✗ {words.shortened(str(predicted), NAME_CHARACTERS)}"
+            said = f"{words.percent(probability)}  {verdict}"
             rows.append((title, probability, str(predicted), said))
     return pd.DataFrame(rows, columns=["series", "probability", "predicted", "words"])
 
@@ -62,7 +67,17 @@ def trajectory_table(rows: Sequence[SampleRow]) -> pd.DataFrame:
     )
 
 
-def score_trajectory(table: pd.DataFrame, epochs: int, boundary: int | None, shown: int | None) -> alt.LayerChart:
+def gap_table(trajectory: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
+    """Returns epoch, gap and posterior of every finished epoch, from GET /runs/{id}/samples/{sample_id}."""
+    names = {"epoch": "epochs", "gap": "gap", "posterior": "posterior_imbalanced"}
+    return pd.DataFrame({name: trajectory[field] for name, field in names.items()}).astype(
+        {"gap": float, "posterior": float}
+    )
+
+
+def score_trajectory(
+    table: pd.DataFrame, epochs: int, boundaries: Sequence[Boundary], shown: int | None
+) -> alt.LayerChart:
     """Returns what each modality gave the true class, epoch by epoch."""
     long = table.melt("epoch", _NAMES, "series", "probability").dropna()
     lines = (
@@ -82,10 +97,12 @@ def score_trajectory(table: pd.DataFrame, epochs: int, boundary: int | None, sho
             tooltip=["series:N", "epoch:Q", alt.Tooltip("probability:Q", format=".1%")],
         )
     )
-    return layered(lines, stage_rule(boundary), marker(shown), height=230)
+    return layered(lines, stage_rule(boundaries), marker(shown), height=230)
 
 
-def gap_trajectory(table: pd.DataFrame, epochs: int, boundary: int | None, shown: int | None) -> alt.LayerChart:
+def gap_trajectory(
+    table: pd.DataFrame, epochs: int, boundaries: Sequence[Boundary], shown: int | None
+) -> alt.LayerChart:
     """Returns a sample's gap over epochs, and the probability of the dominant group as dots sized by it."""
     known = table.dropna(subset=["gap"])
     y = alt.Y("gap:Q", scale=alt.Scale(domain=[-1, 1]), axis=alt.Axis(title="score gap", format="+.1f"))
@@ -99,7 +116,7 @@ def gap_trajectory(table: pd.DataFrame, epochs: int, boundary: int | None, shown
                 orient="top", title="Prob. of the dominant group", format=".0%", gradientLength=120, gradientThickness=8
             ),
         ),
-        size=alt.value(55),
+        size=alt.value(55 if len(known) <= MOST_DOTS else 14),
         tooltip=[
             "epoch:Q",
             alt.Tooltip("gap:Q", format="+.3f"),
@@ -107,27 +124,38 @@ def gap_trajectory(table: pd.DataFrame, epochs: int, boundary: int | None, shown
         ],
     )
     zero = alt.Chart(pd.DataFrame({"gap": [0.0]})).mark_rule(color=palette.RULE, strokeDash=[2, 3], opacity=0.6)
-    return layered(zero.encode(y="gap:Q"), line, dots, stage_rule(boundary), marker(shown), height=240)
+    return layered(zero.encode(y="gap:Q"), line, dots, stage_rule(boundaries), marker(shown), height=240)
 
 
-def distribution_table(probabilities: Mapping[str, float], top: int = TOP_CLASSES) -> pd.DataFrame:
-    """Returns label, probability and words of the likeliest classes, likeliest first."""
-    ordered = sorted(probabilities.items(), key=lambda item: (-item[1], item[0]))[:top]
-    rows = [(label, value, words.percent(value)) for label, value in ordered]
-    return pd.DataFrame(rows, columns=["label", "probability", "words"])
+def distribution_table(
+    probabilities: Mapping[str, float], top: int = TOP_CLASSES, true: str | None = None
+) -> pd.DataFrame:
+    """Returns label, probability, words and name of the likeliest classes, likeliest first, and of the true one.
+
+    Args:
+        probabilities: class to probability.
+        top: classes at most; the true one may come after them.
+        true: the true class, if known: its name says so.
+    """
+    everything = sorted(probabilities.items(), key=lambda item: (-item[1], item[0]))
+    ordered = everything[:top] + [item for item in everything[top:] if item[0] == true]
+    rows = [
+        (label, value, words.percent(value), f"✓ {label} (true)" if label == true else label)
+        for label, value in ordered
+    ]
+    return pd.DataFrame(rows, columns=["label", "probability", "words", "name"])
 
 
-def distribution_bars(probabilities: Mapping[str, float], modality: str) -> alt.LayerChart:
+def distribution_bars(probabilities: Mapping[str, float], modality: str, true: str | None = None) -> alt.LayerChart:
     """Returns a bar for each of a modality's likeliest classes.
 
     Args:
         probabilities: class to probability.
         modality: fused, audio or visual: its colour.
+        true: the true class, if known: it is marked, and drawn even where it is not among the likeliest.
     """
-    table = distribution_table(probabilities)
-    y = alt.Y(
-        "label:N", sort=list(table["label"]), title=None, axis=alt.Axis(ticks=False, domain=False, labelLimit=120)
-    )
+    table = distribution_table(probabilities, true=true)
+    y = alt.Y("name:N", sort=list(table["name"]), title=None, axis=alt.Axis(ticks=False, domain=False, labelLimit=120))
     x = alt.X(
         "probability:Q",
         scale=alt.Scale(domain=[0, RIGHT_EDGE]),
@@ -140,11 +168,10 @@ def distribution_bars(probabilities: Mapping[str, float], modality: str) -> alt.
 
 
 def window_table(windows: Sequence[tuple[float, float, Mapping[str, float | None]]]) -> pd.DataFrame:
-    """Returns time, series and probability over a clip's windows, a step at each window's begin and end."""
+    """Returns time, series and probability over a clip's windows, each at its middle, since windows overlap."""
     rows = [
-        (moment, words.MODALITIES[name], value)
+        ((start + end) / 2, words.MODALITIES[name], value)
         for start, end, values in windows
-        for moment in (start, end)
         for name, value in values.items()
         if value is not None
     ]
@@ -155,9 +182,9 @@ def window_lines(table: pd.DataFrame) -> alt.Chart:
     """Returns the score of one class over the time of a clip, by modality."""
     chart: alt.Chart = (
         alt.Chart(table)
-        .mark_line(strokeWidth=2)
+        .mark_line(strokeWidth=2, point=alt.OverlayMarkDef(size=30))
         .encode(
-            x=alt.X("time:Q", axis=alt.Axis(title="seconds", grid=False)),
+            x=alt.X("time:Q", axis=alt.Axis(title="middle of the window, seconds", grid=False)),
             y=alt.Y("probability:Q", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%", title=None)),
             color=alt.Color(
                 "series:N",
@@ -165,6 +192,6 @@ def window_lines(table: pd.DataFrame) -> alt.Chart:
                 legend=alt.Legend(orient="top", title=None, symbolType="stroke", symbolSize=280),
             ),
         )
-        .properties(height=190)
+        .properties(height=280)
     )
     return chart

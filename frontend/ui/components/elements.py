@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import streamlit as st
 
+from frontend.ui.charts import palette
 from worker.contract.errors import Problem
 
 FOLDER: Final = Path(__file__).parent
@@ -23,14 +24,25 @@ class Card:
     title: str
     subtitle: str
     video: str | None
+    poster: str | None = None
+    """Address of a small picture; without one the video's first frame stands there."""
+    verdicts: tuple[Verdict, ...] = ()
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one modality says of a clip: right, wrong, or nothing."""
+
+    name: str
+    is_right: bool | None
 
 
 @dataclass(frozen=True)
 class Upload:
-    """What an upload came to in this script run: the new score's id, or the API's refusal; mostly neither."""
+    """What uploads came to in this script run: the newest score's id, or the refused files; mostly neither."""
 
     score_id: str | None = None
-    refused: Problem | None = None
+    refused: list[tuple[str, Problem]] = field(default_factory=list)
 
 
 def _nothing() -> None:
@@ -57,7 +69,7 @@ def _grid_element() -> Any:
 
 
 def upload(url: str, run_id: str, label: str | None, *, key: str, disabled: bool = False) -> Upload:
-    """Draws the upload of a clip and returns what came of it in this script run.
+    """Draws the upload of clips and returns what came of it in this script run.
 
     Args:
         url: address of POST /scores as the browser sees it.
@@ -67,12 +79,11 @@ def upload(url: str, run_id: str, label: str | None, *, key: str, disabled: bool
         disabled: nothing can be sent now.
     """
     data = {"url": url, "run_id": run_id, "label": label or "", "accept": CLIPS, "disabled": disabled}
-    result = _upload_element()(key=key, data=data, on_uploaded_change=_nothing, on_refused_change=_nothing)
-    if result.uploaded:
-        return Upload(score_id=str(result.uploaded))
-    if result.refused:
-        return Upload(refused=Problem.model_validate(dict(result.refused)))
-    return Upload()
+    result = _upload_element()(key=key, data=data, on_uploaded_change=_nothing, on_ended_change=_nothing)
+    ended = result.ended or {"id": None, "refused": []}
+    refused = [(str(one["filename"]), Problem.model_validate(one["problem"])) for one in ended["refused"]]
+    newest = ended["id"] or result.uploaded
+    return Upload(score_id=str(newest) if newest else None, refused=refused)
 
 
 def clip_grid(cards: Sequence[Card], chosen: str | None, *, key: str) -> str | None:
@@ -83,6 +94,6 @@ def clip_grid(cards: Sequence[Card], chosen: str | None, *, key: str) -> str | N
         chosen: id of the marked one.
         key: of the element.
     """
-    data = {"items": [asdict(card) for card in cards], "chosen": chosen}
+    data = {"items": [asdict(card) for card in cards], "chosen": chosen, "wrong": palette.WRONG}
     result = _grid_element()(key=key, data=data, on_chosen_change=_nothing)
     return str(result.chosen) if result.chosen else None

@@ -1,14 +1,18 @@
-// A grid of clips in one element: a poster frame each, played on hover (muted), chosen by a click.
-// data: {items: [{id, title, subtitle, video}], chosen}; trigger: `chosen` (an id).
+// A grid of clips in one element: a poster each, played on hover (muted), chosen by a click or Enter.
+// data: {items: [{id, title, subtitle, video, poster, verdicts: [{name, is_right}]}], chosen, wrong}; trigger: `chosen` (an id).
 export default function (component) {
   const { data, parentElement, setTriggerValue } = component;
   const grid = parentElement.querySelector(".grid");
+  grid.style.setProperty("--wrong", data.wrong);
   const wanted = JSON.stringify(data.items.map((item) => item.id));
   if (grid.dataset.items !== wanted) {
     grid.dataset.items = wanted;
     grid.replaceChildren(...data.items.map(card));
   }
-  for (const one of grid.children) one.classList.toggle("chosen", one.dataset.id === data.chosen);
+  for (const one of grid.children) {
+    one.classList.toggle("chosen", one.dataset.id === data.chosen);
+    one.setAttribute("aria-pressed", String(one.dataset.id === data.chosen));
+  }
 
   function card(item) {
     const box = document.createElement("button");
@@ -16,19 +20,56 @@ export default function (component) {
     box.className = "card";
     box.dataset.id = item.id;
     box.title = item.id;
-    const video = document.createElement("video");
-    Object.assign(video, { muted: true, loop: true, playsInline: true, preload: "metadata" });
-    if (item.video) video.src = item.video + "#t=0.05";
+    const picture = document.createElement("div");
+    picture.className = "picture";
+    if (item.poster) {
+      const image = document.createElement("img");
+      Object.assign(image, { loading: "lazy", alt: "", src: item.poster });
+      picture.append(image);
+    } else if (item.video) {
+      picture.append(player(item, "metadata"));
+    }
     const title = document.createElement("span");
     title.className = "title";
     title.textContent = item.title;
     const subtitle = document.createElement("span");
     subtitle.className = "subtitle";
     subtitle.textContent = item.subtitle;
-    box.append(video, title, subtitle);
-    box.onmouseenter = () => video.play().catch(() => {});
-    box.onmouseleave = () => video.pause();
+    box.append(picture, title, subtitle);
+    if (item.verdicts?.length) box.append(verdicts(item.verdicts));
+    box.onmouseenter = () => {
+      if (!item.video) return;
+      if (!picture.querySelector("video")) picture.append(player(item, "none"));
+      picture.querySelector("video").play().catch(() => {});
+    };
+    box.onmouseleave = () => {
+      const video = picture.querySelector("video");
+      if (video) video.pause();
+      if (video && item.poster) video.remove();
+    };
     box.onclick = () => setTriggerValue("chosen", item.id);
     return box;
+  }
+
+  function player(item, preload) {
+    const video = document.createElement("video");
+    Object.assign(video, { muted: true, loop: true, playsInline: true, preload });
+    video.src = item.video + "#t=0.05";
+    return video;
+  }
+
+  function verdicts(all) {
+    const line = document.createElement("span");
+    line.className = "verdicts";
+    for (const one of all) {
+      const mark = document.createElement("span");
+      const said = one.is_right === null ? "no answer" : one.is_right ? "right" : "wrong";
+      mark.className = "verdict " + said.replace(" ", "-");
+      mark.textContent = (one.is_right === null ? "–" : one.is_right ? "✓" : "✗") + " " + one.name;
+      mark.setAttribute("role", "img");
+      mark.setAttribute("aria-label", one.name + ": " + said);
+      line.append(mark);
+    }
+    return line;
   }
 }

@@ -9,6 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from frontend.ui import words
+from frontend.ui.links import link
 from worker.contract.resources import Run
 
 
@@ -37,7 +38,9 @@ def tables(run: Run) -> dict[str, pd.DataFrame]:
 
 
 def draw(run: Run) -> None:
-    """Draws the run's settings as tables, and the spec to copy."""
+    """Draws links to the earlier runs that it builds on, its settings as tables, and the spec to copy."""
+    for name, run_id in run.spec.objective.source_runs().items():
+        link("run", f"{name.replace('_', ' ').capitalize()}: {run_id}", icon=":material/account_tree:", run=run_id)
     left, right = st.columns(2, gap="medium")
     for position, (title, table) in enumerate(tables(run).items()):
         with (left, right)[position % 2].container(border=True):

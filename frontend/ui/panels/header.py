@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Final
+
 import streamlit as st
 
-from frontend.ui import links, words
-from frontend.ui.once import first_press
-from frontend.ui.service import client, method_title, show_error
-from worker.contract.errors import GapscopeError
+from frontend.ui import words
+from frontend.ui.service import method_title
 from worker.contract.resources import Run
+
+MOST_TAGS: Final = 5
+"""Tags that the head names; all of them stand in its help."""
 
 
 def run_title(run: Run) -> str:
@@ -51,21 +55,53 @@ def situation(run: Run) -> str:
     return f"{stage} · epoch {now} of {progress.epochs}: {words.PHASES[progress.phase]}."
 
 
-def head(run: Run) -> None:
+def before_first_epoch(run: Run, what: str) -> None:
+    """Draws why there is nothing to show of a run without a finished epoch.
+
+    Args:
+        run: in any state.
+        what: that appears later, such as "Charts".
+    """
+    icon = "info" if run.state in words.ENDED else "hourglass_empty"
+    st.info(words.plain(nothing_words(run, what)), icon=f":material/{icon}:")
+
+
+def nothing_words(run: Run, what: str) -> str:
+    """Returns why there is nothing to show, in words."""
+    if run.state in words.ENDED:
+        return "This run ended before its first epoch was complete: there is nothing to show."
+    now = situation(run) if run.state in ("queued", "lost") else "The first epoch is under way."
+    return f"{now} {what} appear with the first finished epoch."
+
+
+def tag_words(tags: Sequence[str]) -> str:
+    """Returns the tags of a run in a line: the first ones, and how many more there are."""
+    more = len(tags) - MOST_TAGS
+    return " · ".join([*tags[:MOST_TAGS], *([f"{words.count(more, 'more tag')}"] if more > 0 else [])])
+
+
+def head(run: Run, buttons: Callable[[Run], None]) -> None:
     """Draws title, state and the buttons; outside of the fragment, since it changes with the state only."""
-    left, right = st.columns([3, 2], vertical_alignment="center")
+    left, right = st.columns(2, vertical_alignment="center")
     with left:
-        st.subheader(run_title(run), anchor=False)
+        st.subheader(words.plain(run_title(run)), anchor=False)
         with st.container(horizontal=True, gap="small", vertical_alignment="center"):
             st.badge(
                 words.state_words(run.state),
                 icon=words.STATE_ICONS.get(run.state),
                 color=words.STATE_COLOURS.get(run.state, "gray"),  # type: ignore[arg-type]
             )
-            parts = [method_title(run.spec.objective.kind), dataset_words(run), f"seed {run.spec.seed}", *run.tags]
-            st.caption(" · ".join(parts), width="content")
+            parts = [
+                method_title(run.spec.objective.kind),
+                dataset_words(run),
+                f"protocol {run.spec.dataset.protocol}",
+                f"seed {run.spec.seed}",
+                *([tag_words(run.tags)] if run.tags else []),
+            ]
+            hint = words.plain(" · ".join(run.tags)) if len(run.tags) > MOST_TAGS else None
+            st.caption(words.plain(" · ".join(parts)), width="content", help=hint)
     with right, st.container(horizontal=True, horizontal_alignment="right"):
-        _buttons(run)
+        buttons(run)
 
 
 def numbers(run: Run) -> None:
@@ -77,9 +113,9 @@ def numbers(run: Run) -> None:
 def progress(run: Run) -> None:
     """Draws the progress bar with what the run is doing now."""
     if run.state in words.ENDED:
-        st.caption(situation(run))
+        st.caption(words.plain(situation(run)))
     else:
-        st.progress(run.progress.fraction, text=situation(run))
+        st.progress(run.progress.fraction, text=words.plain(situation(run)))
 
 
 def _figures(run: Run) -> None:
@@ -98,47 +134,8 @@ def _figures(run: Run) -> None:
         column.metric(label, value, help=hint)
 
 
-def _buttons(run: Run) -> None:
-    if run.state in {"queued", "running", "lost"}:
-        st.button("Cancel", key="cancel_run", icon=":material/stop_circle:", on_click=_act, args=("cancel", run.id))
-    if run.state in {"failed", "cancelled"}:
-        st.button(
-            "Resume",
-            key="resume_run",
-            icon=":material/play_arrow:",
-            on_click=_act,
-            args=("resume", run.id),
-            type="primary",
-        )
-    st.button("Clone", key="clone_run", icon=":material/content_copy:", on_click=_act, args=("clone", run.id))
-    if st.button("Test a clip", key="run_test_clip", icon=":material/movie:", disabled=run.summary is None):
-        links.go("test_clip", run=run.id)
-
-
-def _act(what: str, run_id: str) -> None:
-    """Does what a button says; what the API answers is told by `told`."""
-    if not first_press(f"{what} {run_id}"):
-        return
-    api = client()
-    try:
-        if what == "cancel":
-            api.cancel(run_id)
-            st.session_state["told"] = "Cancelling: the run saves its state first."
-        elif what == "resume":
-            api.resume(run_id)
-            st.session_state["told"] = "Resumed from the last finished epoch."
-        else:
-            copy = api.clone(run_id)
-            st.session_state["told"] = f"Cloned as “{run_title(copy)}”; see Runs."
-    except GapscopeError as error:
-        st.session_state["told_error"] = error
-
-
 def told() -> None:
     """Draws what the last action answered, once."""
     message = st.session_state.pop("told", None)
     if message:
-        st.toast(message, icon=":material/check:")
-    error = st.session_state.pop("told_error", None)
-    if error:
-        show_error(error)
+        st.toast(words.plain(message), icon=":material/check:")

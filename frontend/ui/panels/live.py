@@ -2,97 +2,85 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from collections.abc import Callable
+from typing import Final
 
-import altair as alt
-import pandas as pd
 import streamlit as st
-from streamlit.delta_generator import DeltaGenerator
 
 from frontend.ui import diagnosis, words
 from frontend.ui import history as folding
-from frontend.ui.charts import classes, gaps
 from frontend.ui.charts import epochs as over_epochs
-from frontend.ui.history import History, Split
-from frontend.ui.panels import header, result
+from frontend.ui.charts import gaps
+from frontend.ui.charts.prepared import Prepared
+from frontend.ui.charts.saving import Caption
+from frontend.ui.history import History, MixtureName, Split
+from frontend.ui.links import link
+from frontend.ui.panels import chart, epoch_controls, header, live_more, result
+from frontend.ui.panels.baselines import solo_of
 from frontend.ui.panels.preparation import preparation_words
 from frontend.ui.service import client
 from worker.contract.errors import GapscopeError
-from worker.contract.events import EpochFinished, RunFailed
+from worker.contract.events import EpochFinished, SplitReport
 from worker.contract.resources import Run
 
-MORE: Final[dict[str, str]] = {
-    "means": "Fitted Gaussians: mean ± one standard deviation",
-    "weights": "Fitted Gaussians: weights",
-    "mean_gap": "Mean size of the gap",
-    "flow": "Groups over epochs",
-    "heat": "Gaps by epoch: the darker, the more clips",
-}
-SPLIT_CHOICES: Final[dict[str, Split]] = {"Validation": "validation", "Training": "train"}
-MIXTURES: Final[dict[str, folding.MixtureName]] = {"Two (paper)": "mixture", "Three (signed)": "signed_mixture"}
-
-
-def shown_epoch(run_id: str, newest: int) -> int:
-    """Returns the epoch that the page shows: the newest while following, else the one that was chosen."""
-    if st.session_state.get("live_run") != run_id:
-        asked = st.query_params.get("epoch", "")
-        st.session_state["live_run"] = run_id
-        st.session_state["live_follow"] = not asked.isdigit()
-        st.session_state["live_epoch"] = int(asked) if asked.isdigit() else newest
-    if st.session_state["live_follow"]:
-        st.session_state["live_epoch"] = newest
-    return max(1, min(int(st.session_state["live_epoch"]), newest)) if newest else 0
-
-
-def choose(epoch: int, newest: int) -> None:
-    """Shows an epoch; choosing the newest follows again."""
-    st.session_state["live_epoch"] = epoch
-    st.session_state["live_follow"] = epoch >= newest
-    if epoch >= newest:
-        st.query_params.pop("epoch", None)
-    else:
-        st.query_params["epoch"] = str(epoch)
+ONE_SIDED_SHARE: Final = 0.2
+"""Share of clips with a dominant modality from which on the page offers to train against it."""
+ONE_MODALITY: Final = "This run has one modality only, so there is no score gap, and nothing to compare by it."
+MORE_TITLE: Final = "More: mixture, gaps over epochs, flow between groups, gradients, classes"
+MORE_OF_ONE: Final = "More: gradients and loss"
 
 
 def draw(run: Run, history: History) -> None:
     """Draws the Live tab; called on every tick while the run is active."""
     if not history.epochs:
-        _before_first_epoch(run, history)
+        _before_first_epoch(run)
         return
-    epoch = shown_epoch(run.id, history.newest)
-    split, mixture = _controls(run, history.newest, epoch)
+    epoch = epoch_controls.shown_epoch(run.id, history.newest)
+    split, mixture = epoch_controls.draw(run.progress.epochs, history, epoch)
     shown = history.at(epoch)
     assert shown is not None
-    first, second = st.columns(2, gap="medium")
-    with first.container(border=True, height="stretch", key="panel_histogram"):
-        _histogram(run, shown, split, mixture)
-    with second.container(border=True, height="stretch", key="panel_accuracies"):
-        _accuracies(run, history, shown, split)
-    third, fourth = st.columns(2, gap="medium")
-    with third.container(border=True, height="stretch", key="panel_diagnosis"):
-        _diagnosis(run, history, shown, split)
-    with fourth.container(border=True, height="stretch", key="panel_correctness"):
-        _correctness(run, history, shown, split)
+    panels: dict[str, Callable[[], None]] = {
+        "histogram": lambda: _histogram(run, shown, split, mixture),
+        "accuracies": lambda: _accuracies(run, history, shown, split),
+        "diagnosis": lambda: _diagnosis(run, history, shown, split),
+        "correctness": lambda: _correctness(run, history, shown, split),
+    }
+    has_gaps = shown.train.histogram is not None
+    names = list(panels) if has_gaps else ["accuracies", "diagnosis"]
+    for start in range(0, len(names), 2):
+        for column, name in zip(st.columns(2, gap="medium"), names[start : start + 2], strict=True):
+            with column.container(border=True, height="stretch", key=f"panel_{name}"):
+                panels[name]()
+    if not has_gaps:
+        st.caption(ONE_MODALITY)
     if run.result is not None:
         with st.container(border=True, key="panel_result"):
-            result.draw(run.result)
+            result.draw(run.result, run.spec.dataset.protocol)
     more = st.expander(
-        "More: mixture, gaps over epochs, classes", key="live_more", on_change="rerun", icon=":material/add_chart:"
+        MORE_TITLE if has_gaps else MORE_OF_ONE,
+        expanded=st.query_params.get("more") == "open",
+        key="live_more",
+        on_change=_remember_more,
+        icon=":material/add_chart:",
     )
     if more.open:
         with more:
-            _more(run, history, shown, split, mixture)
+            live_more.draw(run, history, shown, split, mixture)
 
 
-def _before_first_epoch(run: Run, history: History) -> None:
-    if isinstance(history.ended, RunFailed) or run.state in words.ENDED:
-        st.info("This run ended before its first epoch was complete: there is nothing to draw.", icon=":material/info:")
-        return
+def _remember_more() -> None:
+    if st.query_params.pop("more", None) is None:
+        st.query_params["more"] = "open"
+
+
+def _before_first_epoch(run: Run) -> None:
     waited = header.waited_dataset(run)
-    if waited:
+    if waited and run.state not in words.ENDED:
         _preparation(waited)
     else:
-        st.info("The first epoch is under way. Charts appear here by themselves.", icon=":material/hourglass_empty:")
+        header.before_first_epoch(run, "Charts")
+    if run.state in words.ENDED:
+        return
     first, second = st.columns(2, gap="medium")
     with first:
         st.skeleton(height=280)
@@ -109,200 +97,133 @@ def _preparation(dataset_id: str) -> None:
     st.progress(item.progress.fraction, text=f"Preparing the clips: {preparation_words(item)}")
 
 
-def _controls(run: Run, newest: int, epoch: int) -> tuple[Split, folding.MixtureName]:
-    """Draws the epoch slider and the choices of split and mixture."""
-    planned = run.progress.epochs
-    slider, back, forth, follow, split, mixture = st.columns(
-        [4.6, 0.55, 0.55, 1.9, 2.4, 3.2], vertical_alignment="bottom", gap="small"
-    )
-    with slider.container(key="epoch_slider"):
-        if planned > 1:
-            key = slider_key(epoch)
-            st.slider("Epoch", 1, planned, epoch, key=key, on_change=_slid, args=(key, newest))
-    _step_button(back, "back", epoch - 1, newest)
-    _step_button(forth, "forth", epoch + 1, newest)
-    following = bool(st.session_state["live_follow"])
-    follow.button(
-        "Following" if following else "Follow newest",
-        key="follow_newest",
-        icon=":material/update:",
-        disabled=following,
-        on_click=choose,
-        args=(newest, newest),
-        width="stretch",
-        help="Show each new epoch as it comes. Moving the slider stops it.",
-    )
-    with split:
-        chosen = st.segmented_control(
-            "Split", list(SPLIT_CHOICES), default="Validation", key="live_split", required=True
-        )
-    with mixture:
-        fit = st.segmented_control(
-            "Gaussians",
-            list(MIXTURES),
-            default="Two (paper)",
-            key="live_mixture",
-            required=True,
-            help="Two: the paper's mixture. Three: one Gaussian for each side and one for similar scores.",
-        )
-    return SPLIT_CHOICES[chosen or "Validation"], MIXTURES[fit or "Two (paper)"]
-
-
-def _step_button(place: DeltaGenerator, name: Literal["back", "forth"], epoch: int, newest: int) -> None:
-    """Draws a button that shows one certain epoch; as its key names that epoch, a press counted twice does no harm."""
-    side, hint = ("left", "Previous epoch") if name == "back" else ("right", "Next epoch")
-    place.container(key=f"epoch_{name}").button(
-        "",
-        icon=f":material/chevron_{side}:",
-        key=f"epoch_{name}_{epoch}",
-        help=hint,
-        disabled=not 1 <= epoch <= newest,
-        on_click=choose,
-        args=(epoch, newest),
-        width="stretch",
-    )
-
-
-def slider_key(epoch: int) -> str:
-    """Returns the slider's key: another one whenever the page, and not the user, moves it.
-
-    A browser reports the values of all its widgets with every tick. Were the page to move the slider under the same
-    key, a report from before the move would look like the user dragging it back.
-    """
-    if st.session_state.get("slider_epoch") != epoch:
-        st.session_state["slider_epoch"] = epoch
-        st.session_state["slider_round"] = st.session_state.get("slider_round", 0) + 1
-    return f"epoch_slider_{st.session_state['slider_round']}"
-
-
-def _slid(key: str, newest: int) -> None:
-    if key != f"epoch_slider_{st.session_state['slider_round']}":
-        return  # Streamlit reports a slider that was just replaced once more
-    epoch = int(st.session_state[key])
-    st.session_state["slider_epoch"] = epoch
-    choose(epoch, newest)
-
-
-@st.cache_resource(max_entries=256, show_spinner=False)
-def _histogram_chart(
-    run_id: str, epoch: int, split: Split, mixture: folding.MixtureName, _shown: EpochFinished
-) -> alt.LayerChart:
+@st.cache_resource(max_entries=64, show_spinner=False)  # of 80 KB each
+def _histogram_chart(run_id: str, epoch: int, split: Split, mixture: MixtureName, _shown: EpochFinished) -> Prepared:
     report = folding.split_report(_shown, split)
     assert report is not None
-    return gaps.gap_histogram(report, getattr(report, mixture))
+    return Prepared(gaps.gap_histogram(report, getattr(report, mixture)))
 
 
-def _histogram(run: Run, shown: EpochFinished, split: Split, mixture: folding.MixtureName) -> None:
+def _histogram(run: Run, shown: EpochFinished, split: Split, mixture: MixtureName) -> None:
     report = folding.split_report(shown, split)
-    st.markdown(f"##### {words.GAP_TITLE}", help=words.GAP_HELP, anchors=False)
-    if report is None or report.histogram is None:
-        st.info("This run has one modality only, so there is no gap.", icon=":material/info:")
+    if report is None:
+        _not_evaluated(words.GAP_TITLE, shown, split)
         return
-    st.altair_chart(
-        _histogram_chart(run.id, shown.epoch, split, mixture, shown), key="chart_histogram", width="stretch"
+    chart.draw(
+        _histogram_chart(run.id, shown.epoch, split, mixture, shown),
+        key="chart_histogram",
+        title=f"{words.GAP_TITLE}, {words.SPLITS[split]} split",
+        caption=_caption(run, shown, split),
+        hint=words.GAP_HELP,
+        note=diagnosis.verdict(getattr(report, mixture)),
     )
-    st.caption(diagnosis.verdict(getattr(report, mixture)))
+
+
+def _not_evaluated(title: str, shown: EpochFinished, split: Split) -> None:
+    st.markdown(f"##### {title}", anchors=False)
+    st.info(f"The {words.SPLITS[split]} split was not evaluated at epoch {shown.epoch}.", icon=":material/info:")
+
+
+def _caption(run: Run, shown: EpochFinished, split: Split) -> Caption:
+    report = folding.split_report(shown, split)
+    num_samples = report.num_samples if report else None
+    return Caption(header.run_title(run), shown.epoch, words.SPLITS[split], num_samples)
 
 
 @st.cache_resource(max_entries=128, show_spinner=False)
-def _accuracy_chart(
-    run_id: str, newest: int, shown: int, split: Split, epochs: int, _history: History
-) -> alt.LayerChart:
+def _accuracy_chart(run_id: str, newest: int, shown: int, split: Split, epochs: int, _history: History) -> Prepared:
     table = folding.accuracy_table(_history, split)
-    return over_epochs.accuracies(table, epochs, _history.stage_boundary(), shown)
+    return Prepared(over_epochs.accuracies(table, epochs, _history.boundaries(), shown))
 
 
 def _accuracies(run: Run, history: History, shown: EpochFinished, split: Split) -> None:
     report = folding.split_report(shown, split)
     source = words.SOURCES[report.unimodal_source] if report else ""
-    hint = f"Audio and visual are read by {source}. The dashed line ends stage 1." if source else None
-    st.markdown(f"##### Accuracy, {words.SPLITS[split]} split", help=hint, anchors=False)
-    chart = _accuracy_chart(run.id, history.newest, shown.epoch, split, run.progress.epochs, history)
-    st.altair_chart(chart, key="chart_accuracies", width="stretch")
+    hint = f"Audio and visual are read by {source}. A dashed line ends a stage." if source else None
+    note = None
     if report:
-        values = report.accuracy
-        figures = [f"{title} **{words.percent(getattr(values, name))}**" for name, title in words.MODALITIES.items()]
-        st.caption(f"Epoch {shown.epoch}: " + " · ".join(figures) + f" of {words.count(report.num_samples, 'clip')}")
+        known = folding.known_accuracies(report)
+        figures = [f"{words.MODALITIES[name]} **{words.percent(value)}**" for name, value in known.items()]
+        note = f"Epoch {shown.epoch}: " + " · ".join(figures) + f" of {words.count(report.num_samples, 'clip')}"
+    chart.draw(
+        _accuracy_chart(run.id, history.newest, shown.epoch, split, run.progress.epochs, history),
+        key="chart_accuracies",
+        title=f"Accuracy, {words.SPLITS[split]} split",
+        caption=_caption(run, shown, split),
+        hint=hint,
+        note=note,
+    )
 
 
 def _diagnosis(run: Run, history: History, shown: EpochFinished, split: Split) -> None:
     st.markdown(f"##### What epoch {shown.epoch} says", anchors=False)
-    for finding in diagnosis.findings(history, shown, split):
+    report = folding.split_report(shown, split)
+    said = diagnosis.findings(history, shown, split)
+    if report is not None and report.correctness is not None:
+        alone = diagnosis.against_alone(report, split, solo_of(run))
+        said[1:1] = alone
+    for finding in [*said, *_of_quality(run.id, shown.epoch, split)]:
         icon = {
             "plain": ":gray[:material/circle:]",
             "good": ":green[:material/check_circle:]",
             "watch": ":orange[:material/visibility:]",
         }
         st.markdown(f"{icon[finding.tone]} **{finding.title}**  \n{finding.text}")
+    if report is not None and report.correctness is not None:
+        _next_steps(run, report)
+
+
+def _next_steps(run: Run, report: SplitReport) -> None:
+    """Links what a reader does next: look at the most one-sided clip, train against the imbalance."""
+    with st.container(horizontal=True, key="next_steps"):
+        link("run", "Open the most one-sided clips", icon=":material/grid_view:", run=run.id, tab="Samples")
+        assert report.correctness is not None
+        one_sided = report.correctness.audio_dominant + report.correctness.visual_dominant
+        against = "gmm-adaptive"
+        if run.spec.objective.kind != against and one_sided > ONE_SIDED_SHARE * report.num_samples:
+            words_of = "The same data and seed with the GMM-guided adaptive loss"
+            link("new_run", words_of, icon=":material/rocket_launch:", clone=run.id, objective=against)
+
+
+def _of_quality(run_id: str, epoch: int, split: Split) -> list[diagnosis.Finding]:
+    """Returns what the API counted of the clips' quality; nothing while it does not answer."""
+    try:
+        return _counted(run_id, epoch, split)
+    except GapscopeError:
+        return []
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def _counted(run_id: str, epoch: int, split: Split) -> list[diagnosis.Finding]:
+    return diagnosis.counted(client().report(run_id, "diagnosis", epoch=epoch, split=split))
+
+
+@st.cache_resource(max_entries=256, show_spinner=False)
+def _groups_chart(
+    run_id: str, epoch: int, split: Split, label: str, _shown: EpochFinished, _before: EpochFinished | None
+) -> Prepared:
+    now, earlier = (folding.split_report(event, split) if event else None for event in (_shown, _before))
+    assert now is not None
+    assert now.correctness is not None
+    groups = earlier.correctness.model_dump() if earlier and earlier.correctness else None
+    return Prepared(over_epochs.group_bars(now.correctness.model_dump(), groups, label))
 
 
 def _correctness(run: Run, history: History, shown: EpochFinished, split: Split) -> None:
-    st.markdown(
-        "##### Right or wrong, by gap",
-        help="Dominant: a gap of 0.5 or more, so the leading modality is right. Similar scores: a smaller gap, told "
-        "apart by whether the fused prediction is right. The mark shows the same group at an earlier epoch.",
-        anchors=False,
-    )
+    title = "Right or wrong, by gap"
     report = folding.split_report(shown, split)
     if report is None or report.correctness is None:
-        st.info("This run has one modality only, so there is no gap.", icon=":material/info:")
+        _not_evaluated(title, shown, split)
         return
     before = diagnosis.reference(history, shown)
-    earlier = folding.split_report(before, split) if before else None
-    groups = earlier.correctness.model_dump() if earlier and earlier.correctness else None
     label = f"epoch {before.epoch}" if before else ""
-    st.altair_chart(
-        over_epochs.group_bars(report.correctness.model_dump(), groups, label), key="chart_groups", width="stretch"
+    chart.draw(
+        _groups_chart(run.id, shown.epoch, split, label, shown, before),
+        key="chart_groups",
+        title=title,
+        caption=_caption(run, shown, split),
+        hint="Dominant: a gap of 0.5 or more, so the leading modality is right. Similar scores: a smaller gap, told "
+        "apart by whether the fused prediction is right. The mark shows the same group at an earlier epoch.",
+        note=f"Of {words.count(report.num_samples, words.SPLITS[split] + ' clip')} at epoch {shown.epoch}."
+        + (f" Grey marks: {label}." if before else ""),
     )
-    st.caption(
-        f"Of {words.count(report.num_samples, words.SPLITS[split] + ' clip')} at epoch {shown.epoch}."
-        + (f" Grey marks: {label}." if before else "")
-    )
-
-
-def _more(run: Run, history: History, shown: EpochFinished, split: Split, mixture: folding.MixtureName) -> None:
-    charts = _more_charts(run.id, history.newest, shown.epoch, split, mixture, run.progress.epochs, history)
-    names = [*MORE, "classes"]
-    for start in range(0, len(names), 2):
-        for column, name in zip(st.columns(2, gap="medium"), names[start : start + 2], strict=True):
-            with column.container(key=f"panel_{name}"):
-                if name == "classes":
-                    _per_class(run.id, shown.epoch, split)
-                    continue
-                st.markdown(f"###### {MORE[name]}", anchors=False)
-                st.altair_chart(charts[name], key=f"chart_{name}", width="stretch")
-
-
-@st.cache_resource(max_entries=64, show_spinner=False)
-def _more_charts(
-    run_id: str, newest: int, shown: int, split: Split, mixture: folding.MixtureName, planned: int, _history: History
-) -> dict[str, alt.LayerChart]:
-    """Returns the charts of MORE: made once an epoch, whoever looks."""
-    boundary = _history.stage_boundary()
-    means = folding.mixture_table(_history, split, mixture)
-    return {
-        "means": over_epochs.mixture_means(means, planned, boundary),
-        "weights": over_epochs.mixture_weights(means, planned, boundary),
-        "mean_gap": over_epochs.mean_gap(folding.gap_table(_history, split), planned, boundary, shown),
-        "flow": over_epochs.groups_over_epochs(folding.group_table(_history, split), planned, boundary),
-        "heat": gaps.heat_map(folding.heat_table(_history, split), planned, boundary),
-    }
-
-
-def _per_class(run_id: str, epoch: int, split: Split) -> None:
-    st.markdown(f"###### Mean gap by class, epoch {epoch}", anchors=False)
-    try:
-        table: pd.DataFrame = class_table(run_id, epoch, split)
-    except GapscopeError as error:
-        st.caption(f"The table of classes cannot be had just now: {error.detail}")
-        return
-    if table.empty:
-        st.caption("No table of classes for this epoch.")
-        return
-    st.altair_chart(classes.class_gaps(table), key="chart_classes", width="stretch")
-
-
-@st.cache_data(max_entries=128, show_spinner=False)
-def class_table(run_id: str, epoch: int, split: str) -> pd.DataFrame:
-    """Returns the per-class table of an epoch, as the API has it (an epoch's table never changes)."""
-    return classes.class_table(client().report(run_id, "classes", epoch=epoch, split=split))

@@ -10,42 +10,59 @@ import streamlit as st
 from frontend.ui import history as folding
 from frontend.ui import words
 from frontend.ui.charts import gaps, palette
+from frontend.ui.charts.saving import Caption
 from frontend.ui.feed import feed_of
 from frontend.ui.history import History, Split
 from frontend.ui.paging import Pager
-from frontend.ui.panels import live, sample
+from frontend.ui.panels import (
+    chart,
+    epoch_controls,
+    sample,
+    sample_filters,
+    sample_grid,
+    sample_map,
+    subset,
+    subsets,
+    tagging,
+)
+from frontend.ui.panels.header import before_first_epoch, run_title
 from frontend.ui.service import client, show_error
 from worker.contract.errors import GapscopeError
 from worker.contract.resources import Run
 from worker.contract.scores import SampleRow
 
 PAGE_SIZE: Final = 25
+CLIP_CHARACTERS: Final = 15
+"""Of a clip's name in the table, its end: long names differ there, and the open clip has all of it."""
 PIN: Final = "samples_pin"
-SORTS: Final = {
-    "Widest gap": "-abs_gap",
-    "Audio leads most": "-gap",
-    "Visual leads most": "gap",
-    "Most similar": "abs_gap",
-    "Dominant group first": "-posterior_imbalanced",
-    "Fused least sure of the true class": "p_true_fused",
-    "Audio least sure of the true class": "p_true_audio",
-    "Visual least sure of the true class": "p_true_visual",
-}
-RIGHT_WRONG: Final = {"Any": None, "Right": True, "Wrong": False}
 
 
 def draw(run: Run) -> None:
     """Draws the Samples tab."""
     history = feed_of(run.id).advance(client())
     if not history.epochs:
-        st.info("Samples appear with the first finished epoch.", icon=":material/hourglass_empty:")
+        before_first_epoch(run, "Samples")
         return
+    refusal = st.session_state.pop("told_error", None)
+    if refusal is not None:
+        show_error(refusal)
     epoch = pinned_epoch(run.id, history.newest)
     filters = _filters(run, history, epoch)
+    if run.samples_kept_every > 1:
+        st.caption(
+            f"To save space the samples of older epochs are kept of every {run.samples_kept_every}th one, of the "
+            "chosen and of the newest."
+        )
     left, right = st.columns([1.5, 1], gap="medium")
     with left:
-        _brush(history, filters["epoch"], filters["split"])
+        _brush(run, history, filters["epoch"], filters["split"])
+        sample_filters.right_or_wrong(run.id, filters)
+        sample_map.draw(run, filters)
+        with st.container(horizontal=True):
+            subset.draw(run, filters)
+            tagging.draw(run, dataset_of(run), filters, st.query_params.get("sample"))
         _page(run, filters)
+        subsets.draw(run, dataset_of(run))
     with right, st.container(border=True, key="sample_detail"):
         sample.draw(run, history, st.query_params.get("sample"), filters["epoch"])
 
@@ -55,7 +72,7 @@ def pinned_epoch(run_id: str, newest: int) -> int:
 
     Clips must not change under the reader's eyes, so this tab does not follow.
     """
-    epoch = live.shown_epoch(run_id, newest)
+    epoch = epoch_controls.shown_epoch(run_id, newest)
     if not st.session_state["live_follow"]:
         st.session_state.pop(PIN, None)
         return epoch
@@ -74,50 +91,23 @@ def unpin() -> None:
 def _filters(run: Run, history: History, epoch: int) -> dict[str, Any]:
     """Draws the filters and returns the API's parameters."""
     classes = history.started.classes if history.started else []
-    first = st.columns([0.8, 1, 1.3, 1.7, 1, 1, 1], vertical_alignment="bottom")
+    first = st.columns([0.8, 1, 1.5, 1.8, 1.5], vertical_alignment="bottom")
     key = st.session_state["samples_epoch_key"] = f"samples_epoch_{epoch}"
     first[0].number_input(
         "Epoch", 1, history.newest, epoch, key=key, on_change=_epoch_typed, args=(key, history.newest)
     )
-    split = first[1].selectbox("Split", list(live.SPLIT_CHOICES), key="samples_split")
-    label = first[2].selectbox("True class", classes, index=None, placeholder="Any", key="samples_label")
-    sort = first[3].selectbox("Order", list(SORTS), key="samples_sort")
-    made: dict[str, Any] = {
-        "epoch": epoch,
-        "split": live.SPLIT_CHOICES[split],
-        "label": label,
-        "sort": SORTS[sort],
-        "min_gap": number("gap_min"),
-        "max_gap": number("gap_max"),
-    }
-    for column, (name, title) in zip(first[4:], words.MODALITIES.items(), strict=True):
-        chosen = column.selectbox(title, list(RIGHT_WRONG), key=f"samples_{name}_correct")
-        made[f"{name}_correct"] = RIGHT_WRONG[chosen]
-    least = st.slider(
-        f"At least this {words.POSTERIOR_TITLE[0].lower()}{words.POSTERIOR_TITLE[1:]}",
-        0,
-        100,
-        0,
-        5,
-        format="%d %%",
-        key="samples_posterior",
-        help=words.POSTERIOR_HELP,
-    )
-    return {**made, "min_posterior": least / 100 if least else None}
+    return sample_filters.draw(dataset_of(run), classes, history.newest, epoch, first[1:])
 
 
-def number(name: str) -> float | None:
-    """Returns a number of the page's address; None where there is none."""
-    try:
-        return float(st.query_params[name])
-    except (KeyError, ValueError):
-        return None
+def dataset_of(run: Run) -> str:
+    """Returns the id of a run's dataset, whose clips tags belong to; nothing before it is known."""
+    return run.resolved_spec.dataset_id if run.resolved_spec else str(getattr(run.spec.dataset, "id", ""))
 
 
 def _epoch_typed(key: str, newest: int) -> None:
     if key == st.session_state.get("samples_epoch_key"):  # not a field that was just replaced
         unpin()
-        live.choose(int(st.session_state[key]), newest)
+        epoch_controls.choose(int(st.session_state[key]), newest)
 
 
 def brushed(state: Any) -> tuple[float, float] | None:
@@ -148,14 +138,14 @@ def _clear_brush() -> None:
     st.query_params.pop("gap_max", None)
 
 
-def _brush(history: History, epoch: int, split: Split) -> None:
+def _brush(run: Run, history: History, epoch: int, split: Split) -> None:
     """Draws the histogram; a dragged range goes into the address, from where the table reads it."""
     shown = history.at(epoch)
     report = folding.split_report(shown, split) if shown else None
     if report is None or report.histogram is None:
         return
     with st.container(border=True, key="panel_brush"):
-        low, high = number("gap_min"), number("gap_max")
+        low, high = sample_filters.number("gap_min"), sample_filters.number("gap_max")
         with st.container(horizontal=True, vertical_alignment="center"):
             if low is None and high is None:
                 st.caption("Drag over the histogram to see only the clips of that range of gaps.")
@@ -164,27 +154,47 @@ def _brush(history: History, epoch: int, split: Split) -> None:
                 st.markdown(f"**Gap {span}**", width="content")
                 st.button("All gaps", key="clear_brush", icon=":material/close:", on_click=_clear_brush)
         key = _brush_key(epoch, split)
-        chart = gaps.gap_histogram(report, report.mixture, brush=True).properties(height=250)
-        st.altair_chart(chart, key=key, width="stretch", on_select=lambda: _on_brush(key), selection_mode=gaps.BRUSH)
+        chart.draw(
+            gaps.gap_histogram(report, report.mixture, brush=True).properties(height=250),
+            key=key,
+            title=words.GAP_TITLE,
+            caption=Caption(run_title(run), epoch, words.SPLITS[split], report.num_samples),
+            hint=words.GAP_HELP,
+            level=6,
+            on_select=lambda: _on_brush(key),
+            selection_mode=gaps.BRUSH,
+        )
 
 
 def sample_table(rows: list[SampleRow]) -> pd.DataFrame:
     """Returns what the table shows: percentages 0..100, and what the fused prediction says."""
     made = [
         {
-            "sample": row.sample_id,
+            "sample": words.ending(row.sample_id, CLIP_CHARACTERS),
             "label": row.label,
             "gap": row.gap,
             "posterior": percentage(row.posterior_imbalanced),
             "audio": percentage(row.p_true.audio),
             "visual": percentage(row.p_true.visual),
             "fused": percentage(row.p_true.fused),
+            "tags": ", ".join(row.tags) or None,
+            "change": None if row.gap is None or row.gap_before is None else row.gap - row.gap_before,
             "says": ("✓ " if row.predicted.fused == row.label else "✗ ") + (row.predicted.fused or words.NONE),
         }
         for row in rows
     ]
     table = pd.DataFrame(made)
-    return table.astype(dict.fromkeys(("gap", "posterior", "audio", "visual", "fused"), float)) if made else table
+    return (
+        table.astype(dict.fromkeys(("gap", "posterior", "audio", "visual", "fused", "change"), float))
+        if made
+        else table
+    )
+
+
+def shown_columns(rows: list[SampleRow], since: bool) -> list[str]:
+    """Returns the columns of the table: tags where a clip has any, the change where one is asked for."""
+    named = ["sample", "label", "gap", *(["change"] if since else []), "posterior", "audio", "visual", "fused", "says"]
+    return [*named, *(["tags"] if any(row.tags for row in rows) else [])]
 
 
 def percentage(value: float | None) -> float | None:
@@ -203,21 +213,31 @@ def _page(run: Run, filters: dict[str, Any]) -> None:
     if not found.items:
         st.info("No clip matches these filters.", icon=":material/filter_alt_off:")
         return
-    key = "samples_table_" + str(abs(hash((repr(filters), pager.cursor))))
-    event = st.dataframe(
-        sample_table(found.items),
-        key=key,
-        hide_index=True,
-        placeholder=words.NONE,
-        on_select=lambda: _on_row(key, [row.sample_id for row in found.items]),
-        selection_mode="single-row",
-        height=420,
-        column_config=_columns(),
-    )
-    del event
+    st.session_state[sample.SHOWN] = [row.sample_id for row in found.items]
+    if found.total is not None:
+        st.caption(f"{words.count(found.total, 'clip')} with these filters.")
+    if sample_grid.chosen_view() == sample_grid.POSTERS:
+        sample_grid.draw(dataset_of(run), found.items)
+    else:
+        key = "samples_table_" + str(abs(hash((repr(filters), pager.cursor))))
+        _table(found.items, key, since=filters["since"] is not None)
     if "sample" not in st.query_params:
         st.query_params["sample"] = found.items[0].sample_id
     pager.draw(found.next)
+
+
+def _table(rows: list[SampleRow], key: str, *, since: bool) -> None:
+    st.dataframe(
+        sample_table(rows),
+        key=key,
+        hide_index=True,
+        placeholder=words.NONE,
+        on_select=lambda: _on_row(key, [row.sample_id for row in rows]),
+        selection_mode="single-row",
+        height=420,
+        column_config=_columns(),
+        column_order=shown_columns(rows, since),
+    )
 
 
 def _on_row(key: str, sample_ids: list[str]) -> None:
@@ -243,5 +263,7 @@ def _columns() -> dict[str, Any]:
         "fused": column.ProgressColumn(
             "Fused", help="Score of the true class by the fused prediction.", color=palette.FUSED, **bar
         ),
+        "tags": column.TextColumn("Tags", width=90, help="Given by people; the same in every run on the dataset."),
+        "change": column.NumberColumn("Change", format="%+.2f", help="Of the gap since that epoch.", width=76),
         "says": column.TextColumn("Fused says", width=84),
     }

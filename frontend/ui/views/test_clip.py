@@ -6,16 +6,16 @@ from typing import Final
 
 import streamlit as st
 
-from frontend.ui import links, media, words
-from frontend.ui.charts import samples as charts
+from frontend.ui import links, words
 from frontend.ui.components.elements import upload
 from frontend.ui.feed import feed_of
+from frontend.ui.panels import score_list, score_result, score_sample
 from frontend.ui.panels.header import run_title
+from frontend.ui.panels.score_batch import batch_panel
 from frontend.ui.service import browser_address, client, show_error
-from frontend.ui.verdict import comparison, headline, knock_out_sentences, missing_words, posterior_words, problem_text
+from frontend.ui.verdict import problem_text
 from worker.contract.errors import GapscopeError, Problem
 from worker.contract.resources import Run
-from worker.contract.scores import Score, ScoreResult
 
 TICK_S: Final = 1.0
 MOST_RUNS: Final = 100
@@ -35,19 +35,23 @@ def page() -> None:
     left, right = st.columns([1, 1.7], gap="large")
     with left:
         run, label = _choices(runs)
-        sent = upload(browser_address("/api/v1/scores"), run.id, label, key="upload")
+        sent = upload(browser_address("/api/v1/scores", "POST"), run.id, label, key="upload")
         st.caption(
             "The file goes straight to the API. A clip without sound or without picture is scored by the one it has; a "
-            "short one is filled up."
+            "short one is filled up. With several, the true class counts for all; a wav beside a video of the "
+            "same name is its sound."
         )
         if sent.score_id:
             st.query_params["score"] = sent.score_id
             st.session_state.pop("refused", None)
-        elif sent.refused:
+        if sent.refused:
             st.session_state["refused"] = sent.refused
-            st.query_params.pop("score", None)
+        score_sample.draw(run, label)
+        batch_panel(run.id)
     with right:
         _outcome()
+        st.markdown("##### Tested with this run", anchors=False)
+        score_list.draw(run.id)
 
 
 def _choices(runs: list[Run]) -> tuple[Run, str | None]:
@@ -76,10 +80,10 @@ def _choices(runs: list[Run]) -> tuple[Run, str | None]:
 
 def _outcome() -> None:
     """Draws the refusal, or the score that the address names, with progress while it is computed."""
-    refused: Problem | None = st.session_state.get("refused")
+    refused: list[tuple[str, Problem]] | None = st.session_state.get("refused")
     if refused:
-        st.error(problem_text(refused), icon=":material/error:")
-        return
+        for filename, problem in refused:
+            st.error(f"{words.plain(filename)}: {problem_text(problem)}", icon=":material/error:")
     score_id = st.query_params.get("score")
     if not score_id:
         with st.container(border=True, key="score_none"):
@@ -97,7 +101,7 @@ def _outcome() -> None:
         show_error(error)
         return
     if score.state in words.ENDED:
-        _ended(score)
+        score_result.draw(score, feed_of(score.run_id).advance(client()))
         return
     st.fragment(run_every=TICK_S, key="score_tick")(_waiting)(score.id)
 
@@ -111,85 +115,4 @@ def _waiting(score_id: str) -> None:
         return
     if score.state in words.ENDED:
         st.rerun()
-    st.status(f"{score.filename}: {words.state_words(score.state).lower()} …", state="running")
-
-
-def _ended(score: Score) -> None:
-    if score.error or score.result is None:
-        problem = score.error
-        st.error(problem_text(problem) if problem else "This score was cancelled.", icon=":material/error:")
-        media.player(score.media, width=360)
-        return
-    _result(score, score.result)
-
-
-def _result(score: Score, result: ScoreResult) -> None:
-    clip, numbers = st.columns([1, 1.5], gap="medium")
-    with clip:
-        media.player(score.media)
-        label = f" · true class **{score.label}**" if score.label else ""
-        st.caption(f"{score.filename} · epoch {score.epoch or words.NONE}{label}")
-    with numbers:
-        st.markdown(f"#### {headline(result)}")
-        said = comparison(result)
-        if said:
-            st.markdown(said)
-        missing = missing_words(result)
-        if missing:
-            st.warning(missing, icon=":material/info:")
-        for note in result.notes:
-            st.caption(f":material/info: {note}")
-        gap, posterior = st.columns(2)
-        gap_of = f"Of the {result.gap_of}. {words.GAP_HELP}" if result.gap_of else words.GAP_HELP
-        gap.metric("Score gap (audio - visual)", words.signed(result.gap), help=gap_of)
-        posterior.metric(
-            "Dominant group",
-            words.percent(result.posterior_imbalanced),
-            help=f"{words.POSTERIOR_TITLE}. {words.POSTERIOR_HELP}",
-        )
-        reason = posterior_words(result)
-        if reason:
-            st.caption(reason)
-    with st.container(border=True, key="score_bars"):
-        _bars(result)
-    _more(result)
-
-
-def _bars(result: ScoreResult) -> None:
-    for column, (name, title) in zip(st.columns(3), words.MODALITIES.items(), strict=True):
-        with column:
-            probabilities = getattr(result.probabilities, name)
-            st.markdown(f"###### {title}: {getattr(result.predicted, name) or words.NONE}")
-            if probabilities is None:
-                st.caption(
-                    f"Not in this clip: no {'sound' if name == 'audio' else 'picture'}."
-                    if name != "fused"
-                    else "Needs sound and picture."
-                )
-            else:
-                chart = charts.distribution_bars(probabilities, name)
-                st.altair_chart(chart, key=f"chart_score_{name}", width="stretch")
-
-
-def _more(result: ScoreResult) -> None:
-    sentences = knock_out_sentences(result)
-    if sentences:
-        with st.container(border=True, key="score_knock_outs"):
-            st.markdown("###### When one modality is taken away")
-            st.markdown("\n".join(f"- {sentence}" for sentence in sentences))
-    target = result.predicted.fused or result.predicted.audio or result.predicted.visual
-    if len(result.windows) > 1 and target:
-        with st.container(border=True, key="score_windows"):
-            st.markdown(f"###### Score of “{target}” over the clip")
-            windows = [
-                (
-                    window.start_s,
-                    window.end_s,
-                    {name: (getattr(window.probabilities, name) or {}).get(target) for name in words.MODALITIES},
-                )
-                for window in result.windows
-            ]
-            st.altair_chart(charts.window_lines(charts.window_table(windows)), key="chart_windows", width="stretch")
-    timing = " · ".join(f"{name.replace('_', ' ')} {value:.2f} s" for name, value in result.timing_s.items())
-    if timing:
-        st.caption(f"Took: {timing}")
+    st.status(f"{words.plain(score.filename)}: {words.state_words(score.state).lower()} …", state="running")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import stat
 import subprocess
@@ -112,6 +113,20 @@ def test_server_left_behind_is_stopped_before_another_starts(tmp_path: Path) -> 
     with running(first):
         server.prepare(tmp_path)
         assert ports.is_free("127.0.0.1", first.port)
+
+
+def test_a_copied_home_leaves_the_server_of_the_first_one_alone(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    first = server.prepare(tmp_path / "home")
+    with running(first) as client:
+        client.set("key", "value")
+        shutil.copytree(tmp_path / "home", tmp_path / "copy")
+        second = server.prepare(tmp_path / "copy")
+        assert client.get("key") == "value"
+        assert second.port != first.port
+        assert second.password != first.password
+        with running(second) as other:
+            assert other.get("key") == "value"
 
 
 def test_torn_end_is_cut_at_start(tmp_path: Path) -> None:

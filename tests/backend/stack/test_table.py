@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,16 @@ def test_server_comes_first_and_only_backend_and_workers_know_its_address(tmp_pa
     knowing = {entry.name for entry in entries if any("secret" in value for value in entry.environment.values())}
     assert knowing == {"backend", *(f"worker-{queue}" for queue in commands.QUEUES)}
     assert not any("secret" in word for entry in entries for word in entry.argv)
+
+
+def test_several_train_workers_have_names_of_their_own_and_the_other_queues_one_worker(tmp_path: Path) -> None:
+    entries = table.build(dataclasses.replace(plan(tmp_path, embedded=False), train_workers=3))
+    workers = {entry.name: entry for entry in entries if entry.name.startswith("worker-")}
+    assert list(workers) == ["worker-train", "worker-train-2", "worker-train-3", "worker-prepare", "worker-score"]
+    hosts = [entry.argv[entry.argv.index("--hostname") + 1] for entry in workers.values()]
+    assert hosts == ["train@%h", "train-2@%h", "train-3@%h", "prepare@%h", "score@%h"]
+    assert {entry.log.name for entry in workers.values()} == {f"{name}.log" for name in workers}
+    assert all(entry.argv[entry.argv.index("--queues") + 1] == "train" for entry in list(workers.values())[:3])
 
 
 def test_addresses_of_a_proxy_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

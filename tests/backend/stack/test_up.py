@@ -55,11 +55,6 @@ def living(processes: list[psutil.Process]) -> list[str]:
 
 
 class TestRefusals:
-    def test_second_start_on_a_home_names_the_first(self, stack: RunningStack) -> None:
-        message = refusal(stack.home)
-        assert f"process {stack.pid}" in message
-        assert stack.ui_url in message
-
     def test_taken_port_is_named_with_its_option(self, tmp_path: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as other:
             port = str(other.getsockname()[1])
@@ -68,7 +63,7 @@ class TestRefusals:
         assert "--ui-port" in message
 
     def test_address_that_others_reach_is_refused(self, tmp_path: Path) -> None:
-        assert "no API keys" in refusal(tmp_path / "home", "--host", "0.0.0.0")
+        assert "API key, and this home has none" in refusal(tmp_path / "home", "--host", "0.0.0.0")
 
     def test_given_server_that_is_not_there_is_named(self, tmp_path: Path) -> None:
         message = refusal(tmp_path / "home", GAPSCOPE_REDIS_URL="redis://127.0.0.1:1/0")

@@ -15,7 +15,7 @@ from tests.frontend.cli.conftest import Run
 from tests.frontend.client.fake_api import Answer, FakeApi, Request
 from tests.frontend.client.values import event_value, run_value
 from worker.contract import resources
-from worker.contract.spec import PRESETS
+from worker.contract.spec import PRESETS, RunSpec
 
 CATALOG = {"presets": [preset.model_dump(mode="json") for preset in PRESETS]}
 ROW: dict[str, Any] = {
@@ -61,6 +61,16 @@ def test_launch_takes_a_file_and_overrides_it(api: FakeApi, gapscope: Run, tmp_p
     spec.write_text('{"dataset": {"kind": "folder", "path": "/a"}, "epochs": 3}')
     assert gapscope("launch", "--spec", str(spec), "-o", "dataset.path=/b").exit_code == 0
     assert json.loads(api.requests[-1].body) == {"dataset": {"kind": "folder", "path": "/b"}, "epochs": 3}
+
+
+def test_launch_names_a_corpus_by_kind_and_path(api: FakeApi, gapscope: Run) -> None:
+    api.answer = lambda _: Answer(run_value("queued"), 202)
+    chosen = {"kind": "crema-d", "path": "/data/CREMA-D", "protocol": "paper", "layout": "frames"}
+    options = [part for name, value in chosen.items() for part in ("-o", f"dataset.{name}={value}")]
+    assert gapscope("launch", *options).exit_code == 0
+    body = json.loads(api.requests[-1].body)
+    assert body == {"dataset": chosen}
+    assert RunSpec.model_validate(body).dataset.protocol == "paper"
 
 
 @pytest.mark.parametrize(
@@ -173,6 +183,52 @@ def test_score_prints_each_modality(api: FakeApi, gapscope: Run, tmp_path: Path)
     assert json.loads(gapscope("score", str(clip), "--run", "run-1", "--json").stdout)["epoch"] == 4
 
 
+def batch_value(state: str, **changes: Any) -> dict[str, Any]:
+    progress = {"done": 3, "total": 3, "failed": 1, "fraction": 1.0}
+    batch = {"id": "batch-1", "state": state, "run_id": "run-1", "path": "/clips", "epoch": 4, "format": "csv"}
+    return {**batch, "created_at": "2026-11-24T10:00:00Z", "progress": progress, "table": None, **changes}
+
+
+def batch_api(request: Request) -> Answer:
+    """Answers as an API whose one batch is finished when it is looked at."""
+    if request.path.endswith("/table"):
+        return Answer(pieces=[b"sample_id\r\n", b"a\r\n"], content_type="text/csv")
+    if request.method == "POST":
+        return Answer(batch_value("queued"), 202)
+    return Answer(batch_value("finished", table="/api/v1/scores/batch/batch-1/table"))
+
+
+def test_score_batch_waits_and_writes_the_table(api: FakeApi, gapscope: Run, tmp_path: Path) -> None:
+    api.answer = batch_api
+    target = tmp_path / "out.csv"
+    shown = gapscope("score-batch", "/clips", "--run", "run-1", "-o", str(target))
+    assert shown.exit_code == 0, shown.output
+    assert target.read_bytes() == b"sample_id\r\na\r\n"
+    assert "3 of 3 clips by run-1 at epoch 4, 1 could not be scored" in shown.stdout
+    body = json.loads(api.requests[0].body)
+    assert body == {"run_id": "run-1", "path": "/clips", "epoch": None, "format": "csv"}
+    assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
+
+
+def test_score_batch_prints_json_and_takes_the_format_from_the_name(
+    api: FakeApi, gapscope: Run, tmp_path: Path
+) -> None:
+    api.answer = batch_api
+    shown = gapscope("score-batch", "/clips", "--run", "run-1", "-o", str(tmp_path / "out.parquet"), "--json")
+    assert json.loads(shown.stdout)["progress"]["failed"] == 1
+    assert json.loads(api.requests[0].body)["format"] == "parquet"
+    assert api.requests[-1].query == {"format": "parquet"}
+
+
+def test_score_batch_that_failed_says_why(api: FakeApi, gapscope: Run, tmp_path: Path) -> None:
+    problem = {"title": "No", "status": 422, "detail": "There is no folder /clips.", "code": "dataset-not-found"}
+    api.answer = lambda _: Answer(batch_value("failed", error=problem), 202)
+    shown = gapscope("score-batch", "/clips", "--run", "run-1", "-o", str(tmp_path / "out.csv"))
+    assert shown.exit_code == 1
+    assert "There is no folder /clips." in shown.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_export_writes_a_file(api: FakeApi, gapscope: Run, tmp_path: Path) -> None:
     api.answer = lambda _: Answer(pieces=[b"a\n1\n"], content_type="text/csv")
     target = tmp_path / "table.csv"
@@ -214,6 +270,17 @@ def test_what_the_sentence_has_said_of_a_field_is_not_said_again(api: FakeApi, g
         "Error: epochs: expected at least 1; got 0. Raise it.\n  epoch: expected no such field; got 3. Leave it out.\n"
     )
     assert gapscope("launch", "--preset", "demo").stderr == said
+
+
+def test_settings_that_do_not_go_together_are_told_without_the_document(api: FakeApi, gapscope: Run) -> None:
+    whole = {
+        "field": "(the whole)",
+        "expected": "mla takes no accumulate",
+        "got": "{'epochs': 3}",
+        "remedy": "Change it.",
+    }
+    api.answer = lambda _: api.problem(422, "invalid-request", "Mla takes no accumulate.", errors=[whole])
+    assert gapscope("launch", "--preset", "demo").stderr == "Error: Mla takes no accumulate. Change it.\n"
 
 
 def test_api_that_is_not_there_is_one_line_with_a_remedy(gapscope: Run, monkeypatch: pytest.MonkeyPatch) -> None:

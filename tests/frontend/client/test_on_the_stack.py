@@ -12,6 +12,7 @@ from frontend.client import GapscopeClient
 from tests.stack.driving import tiny_spec
 from worker.contract.errors import ConflictError, InvalidRequestError, NotFoundError
 from worker.contract.resources import RunProgress
+from worker.contract.score_batches import ScoreBatch
 
 pytestmark = pytest.mark.stack
 
@@ -51,12 +52,34 @@ def test_run_is_launched_followed_read_exported_and_used(stack: Any, tmp_path: P
         with pytest.raises(InvalidRequestError):
             client.score(clip, run.id, label="no such class")
 
+        _score_a_folder(client, run.id, clip, label)
         assert client.dataset(_dataset_of(client, run.id)).state == "ready"
         with pytest.raises(ConflictError):
             client.cancel(run.id)
         assert client.delete(run.id)["reclaimable_bytes"] > 0
         with pytest.raises(NotFoundError):
             client.run(run.id)
+
+
+def _score_a_folder(client: GapscopeClient, run_id: str, clip: Path, label: str) -> None:
+    folder = clip.parent / "new" / label
+    folder.mkdir(parents=True)
+    (folder / "good.mp4").write_bytes(clip.read_bytes())
+    (folder / "bad.mp4").write_bytes(b"no film")
+    told: list[ScoreBatch] = []
+    batch = client.score_batch(clip.parent / "new", run_id, timeout_s=60, on_progress=told.append)
+    assert (batch.state, batch.error, batch.progress.done, batch.progress.failed) == ("finished", None, 2, 1)
+    assert told[-1] == batch
+    frame = client.batch_table(batch.id).set_index("sample_id")
+    assert frame.loc[f"{label}__bad.mp4", "error_code"] == "media-not-decodable"
+    score = client.score(clip, run_id, label=label)
+    assert score.result is not None
+    assert frame.loc[f"{label}__good.mp4", "gap"] == pytest.approx(score.result.gap, abs=1e-5)
+    assert client.save_batch(batch.id, clip.parent / "scores.csv") > 0
+    assert "good.mp4" in (clip.parent / "scores.csv").read_text()
+    assert batch.id in [found.id for found in client.batches(run_id=run_id)]
+    with pytest.raises(ConflictError):
+        client.cancel_batch(batch.id)
 
 
 def _dataset_of(client: GapscopeClient, run_id: str) -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,6 +16,8 @@ Open = Callable[..., AppTest]
 
 @pytest.fixture(autouse=True)
 def fresh_caches(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    # A page's script takes the place of __main__, which processes spawned by later tests would run again.
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
     monkeypatch.setenv("GAPSCOPE_API_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("GAPSCOPE_PUBLIC_URL", "https://api.example")
     st.cache_data.clear()

@@ -6,7 +6,7 @@ import altair as alt
 import pytest
 
 from frontend.ui import history as folding
-from frontend.ui.charts import classes, compare, datasets, epochs, gaps, palette, samples
+from frontend.ui.charts import classes, datasets, epochs, gaps, palette, samples
 from frontend.ui.history import History
 from tests.frontend.ui.recorded import RecordedApi, epoch, events, mixture, report, row, started
 
@@ -69,7 +69,7 @@ def test_charts_keep_their_specification_while_a_run_goes_on() -> None:
     old.fold(events()[:5])
     pairs = []
     for history in (young, old):
-        boundary = history.stage_boundary()
+        boundary = history.boundaries()
         heat = gaps.heat_map(folding.heat_table(history, "validation"), 4, boundary)
         means = epochs.mixture_means(folding.mixture_table(history, "validation"), 4, boundary)
         flow = epochs.groups_over_epochs(folding.group_table(history, "validation"), 4, boundary)
@@ -81,7 +81,7 @@ def test_charts_keep_their_specification_while_a_run_goes_on() -> None:
 
 
 def test_colours_are_the_same_everywhere(history: History) -> None:
-    spec = epochs.accuracies(folding.accuracy_table(history, "validation"), 4, 2, 4).to_dict()
+    spec = epochs.accuracies(folding.accuracy_table(history, "validation"), 4, [(2, "adaptive")], 4).to_dict()
     scale = spec["layer"][0]["encoding"]["color"]["scale"]
     assert scale == {"domain": ["Fused", "Audio", "Visual"], "range": [palette.FUSED, palette.AUDIO, palette.VISUAL]}
     assert len({palette.AUDIO, palette.VISUAL, palette.FUSED, palette.BALANCED, palette.IMBALANCED}) == 5
@@ -119,8 +119,11 @@ def test_trajectories_have_every_epoch() -> None:
     table = samples.trajectory_table([row(epoch=number) for number in (1, 2, 3)])
     assert list(table["epoch"]) == [1, 2, 3]
     assert list(table["gap"]) == [-0.7] * 3
-    assert samples.gap_trajectory(table, 4, None, 3).to_dict()
-    assert samples.score_trajectory(table, 4, 2, 3).to_dict()
+    gaps = samples.gap_table({"epochs": [1, 2], "gap": [0.5, None], "posterior_imbalanced": [0.25, None]})
+    assert gaps.dropna().to_numpy().tolist() == [[1.0, 0.5, 0.25]]
+    assert samples.gap_trajectory(gaps, 4, [], 2).to_dict()
+    assert samples.gap_trajectory(table, 4, [], 3).to_dict()
+    assert samples.score_trajectory(table, 4, [(2, "adaptive")], 3).to_dict()
 
 
 def test_probabilities_are_the_likeliest_first() -> None:
@@ -129,23 +132,13 @@ def test_probabilities_are_the_likeliest_first() -> None:
     assert samples.distribution_bars({"a": 0.1, "b": 0.9}, "audio").to_dict()
 
 
-def test_windows_are_steps() -> None:
-    table = samples.window_table([(0.0, 0.5, {"audio": 0.2, "visual": None})])
-    assert [tuple(one) for one in table.to_numpy()] == [(0.0, "Audio", 0.2), (0.5, "Audio", 0.2)]
+def test_overlapping_windows_stand_at_their_middles() -> None:
+    table = samples.window_table([(0.0, 1.0, {"audio": 0.2, "visual": None}), (0.5, 1.5, {"audio": 0.3})])
+    assert [tuple(one) for one in table.to_numpy()] == [(0.5, "Audio", 0.2), (1.0, "Audio", 0.3)]
+    assert samples.window_lines(table).to_dict()
 
 
 def test_class_balance_counts_every_split() -> None:
     table = datasets.class_balance_table({"train": {"cat": 3, "dog": 1}, "test": {"cat": 1}})
     assert table["clips"].sum() == 5
     assert datasets.class_balance(table).to_dict()
-
-
-def test_compared_runs_keep_their_colours() -> None:
-    from frontend.ui.views.compare import curve_table
-
-    history = History()
-    history.fold(events())
-    table = curve_table({"a": history, "b": history})
-    spec = compare.curves(table, "gap", 4, ["a", "b"]).to_dict()
-    assert spec["encoding"]["color"]["scale"]["domain"] == ["a", "b"]
-    assert list(table[(table["run"] == "a") & (table["measure"] == "gap")]["value"]) == [0.2, 0.5, 0.4, 0.3]

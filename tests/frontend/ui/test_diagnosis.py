@@ -25,6 +25,15 @@ def test_nobody_dominates() -> None:
     assert found is not None
     assert found.title == "No modality dominates"
     assert "None of 200 training clips" in found.text
+    assert found.tone == "good"
+    early = diagnosis.dominance(report(groups=(40, 160, 0, 0)), "train")
+    assert early is not None
+    assert early.tone == "plain"  # small gaps, since neither modality knows yet
+
+
+def test_accuracies_are_told_beside_chance() -> None:
+    assert "Guessing one of 10 classes reaches about 10.0\u00a0%." in diagnosis.accuracies(report(), "train", 10).text
+    assert "Guessing" not in diagnosis.accuracies(report(), "train").text
 
 
 def test_runs_of_one_modality_have_no_dominance() -> None:
@@ -67,6 +76,41 @@ def test_the_change_names_both_modalities() -> None:
     text = plain(found.text)
     assert "stronger modality (visual) went 90.0 % → 80.0 %" in text
     assert "weaker (audio) 50.0 % → 50.0 %" in text
+
+
+def test_no_modality_is_called_the_stronger_one_after_a_tie_or_a_turn() -> None:
+    for audio, visual in (((0.5, 0.5), (0.5, 0.7)), ((0.6, 0.5), (0.5, 0.7))):
+        old, new = epoch(2, audio=audio[0], visual=visual[0]), epoch(4, audio=audio[1], visual=visual[1])
+        found = diagnosis.gap_change(old, new, "validation")
+        assert found is not None
+        assert "stronger" not in found.text
+        assert plain(found.text).endswith("visual 50.0 % → 70.0 %.")
+
+
+def test_after_a_tie_nobody_is_said_to_have_been_the_weak_one() -> None:
+    old, new = epoch(2, audio=0.5, visual=0.5, gap=0.5), epoch(4, audio=0.5, visual=0.7, gap=0.3)
+    found = diagnosis.gap_change(old, new, "validation")
+    assert found is not None
+    assert (found.title, found.tone) == ("The gap narrowed", "plain")
+
+
+@pytest.mark.parametrize(
+    ("alone", "said", "tone"), [(0.8, "below", "watch"), (0.605, "at", "plain"), (0.5, "above", "plain")]
+)
+def test_a_modality_is_held_against_what_it_reaches_alone(alone: float, said: str, tone: str) -> None:
+    solo = {"audio": diagnosis.Solo("audio *only*", alone, 200)}
+    (found,) = diagnosis.against_alone(report(audio=0.6), "validation", solo)
+    assert found.title == f"Audio is {said} what it reaches alone"
+    assert found.tone == tone
+    percent = f"{100 * alone:.1f} %"
+    assert plain(found.text).startswith(f"Audio 60.0 % of 200 validation clips; trained alone it reaches {percent} of")
+    assert "audio \\*only\\*" in found.text
+
+
+def test_without_the_same_clips_nothing_is_said_of_what_a_modality_reaches_alone() -> None:
+    assert diagnosis.against_alone(report(audio=0.6), "validation", {}) == []
+    assert diagnosis.against_alone(report(audio=0.6), "validation", {"audio": diagnosis.Solo("", 0.8, 100)}) == []
+    assert diagnosis.against_alone(report(audio=0.6), "train", {"audio": diagnosis.Solo("", 0.8, 200)}) == []
 
 
 def test_the_end_of_stage_1_is_what_stage_2_is_compared_with() -> None:

@@ -57,6 +57,26 @@ def test_another_record_is_read_anew() -> None:
     assert feed.advance(recording).newest == 3
 
 
+def test_histories_that_nobody_looks_at_go_when_they_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feeding, "MOST_EPOCHS", 5)
+    recording, feeds = Recording([started(3), *(epoch(number) for number in range(1, 4))]), feeding.Feeds()
+    first = feeds.of("run-1")
+    first.advance(recording)
+    for run_id in ("run-2", "run-3"):
+        feeds.of(run_id).advance(recording)
+    assert len(feeds) == 3  # all are in use
+    monkeypatch.setattr(feeding, "IN_USE_S", 0.0)
+    second = feeds.of("run-2")
+    assert len(feeds) == 1
+    assert feeds.of("run-2") is second
+    assert second.history.newest == 3
+    assert feeds.of("run-1") is not first
+    monkeypatch.setattr(feeding, "MOST_EPOCHS", 100)
+    monkeypatch.setattr(feeding, "IDLE_S", 0.0)
+    feeds.of("run-3")
+    assert len(feeds) == 1  # there is room, but nobody looks
+
+
 def test_browsers_that_ask_together_share_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feeding, "LEAST_AGE_S", 60.0)
     recording, feed = Recording([started(), epoch(1)]), Feed("run-1")

@@ -4,8 +4,8 @@ import pytest
 
 from frontend.ui import history as folding
 from frontend.ui.history import History
-from tests.frontend.ui.recorded import epoch, events, started
-from worker.contract.events import RunInterrupted, RunResumed
+from tests.frontend.ui.recorded import epoch, events, report, started
+from worker.contract.events import GradientShare, RunInterrupted, RunResumed
 
 
 @pytest.fixture
@@ -99,3 +99,21 @@ def test_long_runs_are_thinned_with_both_ends() -> None:
     assert len(kept) <= folding.MAX_POINTS + 1
     assert (kept[0].epoch, kept[-1].epoch) == (1, 1_000)
     assert folding.heat_table(history, "validation")["epoch"].nunique() <= 60
+
+
+def test_a_run_on_one_modality_has_one_curve_and_no_share_of_the_other() -> None:
+    alone = report(fused=0.6, audio=0.6, visual=None, gap=None, source="solo")
+    assert folding.known_accuracies(alone) == {"audio": 0.6}
+    assert folding.known_accuracies(report(fused=0.9, audio=0.6, visual=0.8)) == {
+        "fused": 0.9,
+        "audio": 0.6,
+        "visual": 0.8,
+    }
+    history = History()
+    history.fold(
+        [
+            started(),
+            epoch(1, seq=2).model_copy(update={"gradient_share": GradientShare(audio=0.9, visual=0, fusion=0.1)}),
+        ]
+    )
+    assert set(folding.share_table(history)["part"]) == {"Audio", "Fusion"}

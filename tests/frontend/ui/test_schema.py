@@ -35,12 +35,34 @@ def test_nullable_numbers_may_stay_empty(fields: dict[str, Field]) -> None:
     assert initial(threads, MISSING) is None
 
 
+def test_a_choice_that_may_stay_empty_begins_with_none(fields: dict[str, Field]) -> None:
+    folder = fields["dataset"].variants["folder"]
+    preprocess = next(item for item in folder.fields if item.name == "preprocess")
+    preset = next(item for item in preprocess.fields if item.name == "preset")
+    assert preset.kind == "choice"
+    assert preset.options[0] is None
+    assert "ogm-ge-crema-d" in preset.options
+    assert initial(preset, MISSING) is None
+
+
 def test_unions_by_kind_become_variants(fields: dict[str, Field]) -> None:
     objective = fields["objective"]
     assert {"joint", "multi-head", "gmm-adaptive"} <= set(objective.variants)
     adaptive = objective.variants["gmm-adaptive"]
     assert adaptive.fixed == {"kind": "gmm-adaptive"}
     assert "objective.alpha" in [item.path for item in adaptive.fields]
+
+
+def test_paths_that_may_stay_empty_and_choices_of_a_modality_can_be_drawn(fields: dict[str, Field]) -> None:
+    backbone = {item.name: item for item in fields["encoder"].variants["torchvision"].fields}
+    assert next(iter(backbone)) == "name"
+    weights = backbone["audio_weights"]
+    assert (weights.kind, weights.nullable, weights.default, weights.max_length) == ("text", True, None, 4_096)
+    assert "nothing is ever downloaded" in weights.help
+    [film_by] = fields["fusion"].variants["film"].fields
+    assert (film_by.kind, film_by.options) == ("choice", ("audio", "visual"))
+    [root, _] = fields["encoder"].variants["precomputed"].fields
+    assert root.required
 
 
 def test_a_dataset_is_a_reference_or_a_spec(fields: dict[str, Field]) -> None:
@@ -68,6 +90,11 @@ def test_labels_spell_out_units() -> None:
     assert label_of("duration_s") == "Duration (seconds)"
     assert label_of("sample_rate_hz") == "Sample rate (Hz)"
     assert label_of("batch_size") == "Batch size"
+    assert label_of("num_time_masks") == "Time masks"
+
+
+def test_warm_up_of_the_learning_rate_is_not_called_a_stage() -> None:
+    assert label_of("warm_up_epochs") == "Warm-up epochs"
 
 
 @pytest.mark.parametrize(
@@ -93,6 +120,13 @@ def test_problems_without_a_field_are_kept(fields: dict[str, Field]) -> None:
     assert placed == {"epochs": "Expected at least 1, got -1. Raise it."}
     assert [one.field for one in rest] == ["elsewhere"]
     assert message(fault("dataset", "{'kind': 'x'}")) == "At least 1."
+
+
+def test_messages_name_fields_by_their_labels_and_leave_data_alone(fields: dict[str, Field]) -> None:
+    fault = FieldProblem(
+        field="objective.warm_up_epochs", expected="warm_up_epochs is 9 in my_data", got="{'epochs': 3}", remedy="x"
+    )
+    assert place_all([fault], fields.values())[0] == {"objective.warm_up_epochs": "Warm-up epochs is 9 in my_data."}
 
 
 def test_seeds_are_lists_and_ranges() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ast
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,6 +22,18 @@ UI = Path("frontend/ui")
 )
 def test_durations(seconds: float | None, expected: str) -> None:
     assert words.duration(seconds) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("dog", "dog"), ("a dog barks", "a dog barks"), ("a dog barks far", "a dog bark…")]
+)
+def test_long_texts_are_shortened(text: str, expected: str) -> None:
+    assert words.shortened(text, 11) == expected
+
+
+def test_of_a_long_name_the_end_is_kept() -> None:
+    assert words.ending("train__dog__clip-0001.mp4", 15) == "…_clip-0001.mp4"
+    assert words.ending("clip-1", 15) == "clip-1"
 
 
 def test_numbers() -> None:
@@ -62,3 +75,33 @@ def test_files_are_short() -> None:
 
 def test_no_folder_is_called_pages() -> None:
     assert not (UI / "pages").exists(), "Streamlit would run the modules in it by themselves"
+
+
+@pytest.mark.parametrize(
+    ("data", "drawn"),
+    [
+        ("plain words", "plain words"),
+        ("a_b *c* [d](e)", r"a\_b \*c\* \[d\](e)"),
+        ("# 1\n- x", r"\# 1 - x"),
+        ("- x", r"\- x"),
+        ("1. x", "1\u2060. x"),
+        ("$x$ <b> `c`", r"\$x\$ \<b\> \`c\`"),
+        (":red[x] :smile: 10:30", ":\u2060red\\[x\\] :\u2060smile: 10:\u206030"),
+        ("me@example.org www.example.org", "me@\u2060example.org www\u2060.example.org"),
+    ],
+)
+def test_data_is_drawn_letter_by_letter(data: str, drawn: str) -> None:
+    assert words.plain(data) == drawn
+
+
+def test_every_chart_has_a_text_for_those_who_cannot_see_it() -> None:
+    for path in UI.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("st.altair_chart", "st.vega_lite_chart"):
+                names = {keyword.arg for keyword in node.keywords}
+                assert {"alt", None} & names, f"{path}:{node.lineno}: say in alt= what the chart shows"
+
+
+def test_code_in_a_message_stays_code_and_the_rest_is_text() -> None:
+    assert words.message("No `a*b` in *x*_y") == r"No `a*b` in \*x\*\_y"
+    assert words.message("one ` alone") == r"one \` alone"

@@ -15,8 +15,17 @@ import pytest
 import redis
 
 from worker.contract import keys
-from worker.contract.errors import CorruptRecordError, GapscopeError, LostLeaseError, Problem
-from worker.contract.events import EpochFinished, Event, RunCancelled, RunFailed, RunInterrupted, parse_event
+from worker.contract.errors import CorruptRecordError, GapscopeError, LostLeaseError, Problem, TrainingError
+from worker.contract.event_size import LEFT_OUT, fitted
+from worker.contract.events import (
+    MAX_EVENT_BYTES,
+    EpochFinished,
+    Event,
+    RunCancelled,
+    RunFailed,
+    RunInterrupted,
+    parse_event,
+)
 from worker.contract.journal import EventReader, Journal, close_run, epoch_fields, outcome_of, read_events
 from worker.contract.layout import RunFolder
 from worker.contract.ledger import Ledger
@@ -225,13 +234,44 @@ def test_a_stale_writer_is_stopped(folder: RunFolder, ledger: Ledger, client: re
     journal.close()
 
 
-def test_an_event_over_the_limit_is_refused_before_it_is_written(folder: RunFolder) -> None:
+def test_an_event_that_cannot_be_shortened_is_refused_before_it_is_written(folder: RunFolder) -> None:
     journal = opened(folder)
-    with pytest.raises(ValueError, match="bytes"):
-        journal.append(said("x" * 20_000))
+    report = epoch(1).train
+    assert report.mixture is not None
+    mixture = report.mixture.model_copy(update={"components": report.mixture.components * 200})
+    with pytest.raises(TrainingError, match="GAPSCOPE_MAX_EVENT_BYTES") as refused:
+        journal.append(epoch(1).model_copy(update={"train": report.model_copy(update={"mixture": mixture})}))
+    assert refused.value.code == "event-too-large"
     assert folder.events.read_bytes() == b""
-    assert journal.append(said()).seq == 1
+    assert journal.append(said("ü" * 20_000)).seq == 1
+    assert 10_000 < folder.events.stat().st_size <= MAX_EVENT_BYTES + 1
     journal.close()
+
+
+def test_an_epoch_of_which_much_is_told_is_shortened_the_same_way_each_time(folder: RunFolder) -> None:
+    method: dict[str, Any] = {"first": 0.5, "text": "x" * 20_000, **{f"value {n}": n / 7 for n in range(1_000)}}
+    event = epoch(1).model_copy(update={"method": method})
+    journal = opened(folder)
+    journal.recover(event)  # as it stands in a checkpoint of before
+    journal.close()
+    (told,) = read_events(folder.events)
+    assert isinstance(told, EpochFinished)
+    assert told.validation == event.validation
+    assert told.loss_terms == event.loss_terms
+    assert told.method["first"] == 0.5
+    assert told.method["value 1"] == 1 / 7
+    assert "text" not in told.method
+    assert told.method[LEFT_OUT] == len(method) - (len(told.method) - 1)
+    assert len(told.method) > 100
+    assert fitted(told) is told
+    again = fitted(event)
+    assert isinstance(again, EpochFinished)
+    assert again.method == told.method
+    wide = Journal.open(folder, run_id=RUN, token=1, attempt=1, ledger=None, max_event_bytes=64 * 1024)
+    whole = wide.append(epoch(2).model_copy(update={"method": method}))
+    assert isinstance(whole, EpochFinished)
+    assert whole.method == method
+    wide.close()
 
 
 def test_an_error_however_long_fits_into_the_event_that_ends_its_run(folder: RunFolder) -> None:

@@ -13,8 +13,8 @@ import redis
 
 from worker.contract import keys
 from worker.contract.errors import CorruptRecordError, Problem
-from worker.contract.ledger import Ledger
-from worker.contract.record import MAX_DEATHS, Appended, Change, Claim, JobFacts, Moved, Refusal, Renewal
+from worker.contract.ledger import STREAM_LIFE_S, Ledger
+from worker.contract.record import MAX_DEATHS, Appended, Change, Claim, JobFacts, Moved, Places, Refusal, Renewal
 
 FACTS = JobFacts(name="a run", tags=("x", "y"), dataset_id="digits", objective="joint", epochs=20)
 HELD = ("running", "cancelling")
@@ -247,6 +247,33 @@ def test_stream_refuses_doubles_and_holes(ledger: Ledger, client: redis.Redis) -
     assert ledger.append("r2", claim.token, 1, "x") is Appended.UNKNOWN
 
 
+def test_stream_of_an_ended_run_goes_after_a_while_and_that_of_a_resumed_one_stays(
+    ledger: Ledger, client: redis.Redis
+) -> None:
+    queued(ledger)
+    claim, stream = claimed(ledger), keys.events("r1")
+    ledger.append("r1", claim.token, 1, "one")
+    assert client.ttl(stream) == -1
+    ledger.transition("run", "r1", claim.token, HELD, "failed")
+    assert 0 < client.ttl(stream) <= STREAM_LIFE_S
+    ledger.append("r1", claim.token, 2, "closed late")
+    assert 0 < client.ttl(stream) <= STREAM_LIFE_S
+    ledger.resume("run", "r1")
+    assert ledger.append("r1", claimed(ledger).token, 3, "resumed") is Appended.OK
+    assert client.ttl(stream) == -1
+
+
+def test_streams_of_before_the_rule_go_too(ledger: Ledger, client: redis.Redis) -> None:
+    for job_id in ("r1", "r2"):
+        queued(ledger, job_id)
+        ledger.append(job_id, claimed(ledger, job_id).token, 1, "one")
+    ledger.transition("run", "r1", record(ledger).token, HELD, "finished")
+    client.persist(keys.events("r1"))
+    ledger.let_streams_go()
+    assert client.ttl(keys.events("r1")) > 0
+    assert client.ttl(keys.events("r2")) == -1
+
+
 def test_wait_is_for_queued_jobs(ledger: Ledger) -> None:
     assert ledger.wait("run", "r1", "x") is Change.UNKNOWN
     queued(ledger)
@@ -367,3 +394,40 @@ def test_two_processes_claim_each_job_once(valkey_url: str) -> None:
     for process in claimants:
         process.join()
     assert sorted(claimed_ids) == sorted(job_ids)
+
+
+def test_of_many_who_want_the_last_places_no_two_get_the_same(ledger: Ledger) -> None:
+    answers: list[Change] = []
+    places = Places(queued=5, queued_of_owner=3)
+    ready = threading.Barrier(12)
+
+    def want(number: int) -> None:
+        ready.wait()
+        owner = "ada" if number % 2 else "grace"
+        answers.append(ledger.create("run", f"r{number}", created_ms=number, facts=FACTS, owner=owner, places=places))
+
+    threads = [threading.Thread(target=want, args=(number,)) for number in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers.count(Change.OK) == 5
+    assert set(answers) <= {Change.OK, Change.QUEUE_FULL, Change.SHARE_FULL}
+    owners = [job.owner for job in ledger.active("run")]
+    assert sorted((owners.count("ada"), owners.count("grace"))) == [2, 3]
+
+
+def test_a_place_is_free_again_once_a_job_has_begun_and_resuming_takes_one(ledger: Ledger) -> None:
+    one = Places(queued=1)
+    queued(ledger, "r1")
+    assert ledger.create("run", "r2", created_ms=2, facts=FACTS, places=one) is Change.QUEUE_FULL
+    assert ledger.get("run", "r2") is None
+    ledger.transition("run", "r1", claimed(ledger).token, HELD, "failed")
+    assert ledger.create("run", "r2", created_ms=2, facts=FACTS, owner="ada", places=one) is Change.OK
+    assert ledger.resume("run", "r1", owner="ada", places=one) is Change.QUEUE_FULL
+    share = Places(queued=9, queued_of_owner=1)
+    assert ledger.resume("run", "r1", owner="ada", places=share) is Change.SHARE_FULL
+    assert record(ledger).state == "failed"
+    assert ledger.resume("run", "r1", owner="grace", places=share) is Change.OK
+    assert record(ledger).owner == "grace"
+    assert ledger.create("run", "r3", created_ms=3, facts=FACTS, places=Places(kept=2)) is Change.TOO_MANY

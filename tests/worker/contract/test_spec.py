@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+from typing import ClassVar, Literal
+
 import pytest
 from pydantic import ValidationError
 
-from worker.contract.spec import PRESETS, AvDigits, DatasetReference, GmmAdaptive, RunSpec, apply_preset
+from worker.contract.spec import (
+    PRESETS,
+    AudioOnly,
+    AvDigits,
+    Concat,
+    DatasetReference,
+    GmmAdaptive,
+    Joint,
+    RunSpec,
+    apply_preset,
+)
+from worker.contract.spec.objectives import WindowedSpec
+from worker.contract.spec.objectives.base import source_run
 from worker.contract.spec.registry import DATASETS, ENCODERS, FUSIONS, OBJECTIVES, OPTIMIZERS, SCHEDULES, register
 
 ALL_KINDS = [
@@ -98,3 +112,49 @@ def test_kind_that_is_taken_cannot_be_registered_again() -> None:
 def test_path_holds_no_zero_character(kind: str) -> None:
     with pytest.raises(ValidationError, match="pattern"):
         DATASETS[kind].model_validate({"kind": kind, "path": "/data\x00/clips"})
+
+
+class NeedsSplit(Joint):
+    needs_splitting_fusion: ClassVar[bool] = True
+
+
+class Opaque(Concat):
+    splits: ClassVar[bool] = False
+
+
+def test_a_method_that_needs_a_splitting_fusion_refuses_another_with_the_reason() -> None:
+    spec = RunSpec(dataset=AvDigits())
+    with pytest.raises(ValueError, match=r"split exactly.*choose the fusion concat or sum"):
+        RunSpec.model_validate({**dict(spec), "objective": NeedsSplit(), "fusion": Opaque()})
+    assert RunSpec.model_validate({**dict(spec), "fusion": Opaque()}).fusion == Opaque()
+
+
+def test_a_method_with_a_fusion_of_its_own_refuses_a_choice_without_effect() -> None:
+    with pytest.raises(ValueError, match="brings a fusion of its own"):
+        RunSpec.model_validate({**dict(RunSpec(dataset=AvDigits())), "objective": AudioOnly(), "fusion": Opaque()})
+
+
+def test_a_window_that_ends_before_it_begins_is_refused() -> None:
+    class Windowed(WindowedSpec):
+        kind: Literal["windowed"] = "windowed"
+
+    with pytest.raises(ValidationError, match="must not come before"):
+        Windowed(first_epoch=5, last_epoch=4)
+
+
+def test_a_spec_names_the_earlier_runs_that_it_builds_on() -> None:
+    class Taught(Joint):
+        teacher: str = source_run("audio-only", "A run.")
+        other: str | None = source_run("visual-only", "Another.", required=False)
+
+    assert Taught(teacher="run-abc-0123").source_runs() == {"teacher": "run-abc-0123"}
+    with pytest.raises(ValidationError, match="pattern"):
+        Taught(teacher="../run")
+    assert Taught.model_json_schema()["properties"]["teacher"]["x-source"] == "audio-only"
+
+
+def test_a_batch_gives_each_process_two_clips_at_least() -> None:
+    dataset = DatasetReference(id="d")
+    with pytest.raises(ValidationError, match="batch_size is 6 for 4 processes"):
+        RunSpec(dataset=dataset, batch_size=6, num_processes=4)
+    assert RunSpec(dataset=dataset, batch_size=8, num_processes=4).num_processes == 4

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,9 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.worker.media.clips import make_clip
-from worker.contract.errors import DatasetError
+from tests.worker.media.clips import make_clip, make_exact_clip
+from worker.contract.errors import DatasetError, InsufficientStorageError
+from worker.contract.quality import FLAGS, METRICS
 from worker.contract.resources import PrepareProgress
+from worker.contract.sources import have_changed
 from worker.contract.spec.datasets import AvDigits, Folder, Manifest
 from worker.contract.spec.preprocess import PreprocessSpec
 from worker.datasets.partial import JOURNAL_FILE
@@ -224,6 +227,35 @@ def test_remarks_and_parts_reach_the_table(tmp_path: Path) -> None:
     assert store.column("duration_s").to_pylist()[3] == pytest.approx(3.0, abs=0.15)
 
 
+def test_the_quality_of_each_clip_reaches_the_table_after_a_resume_too(tmp_path: Path) -> None:
+    root = own_clips(tmp_path / "clips")
+    grey, tone = np.full((10, 32, 32, 3), 128, np.uint8), 0.5 * np.sin(np.arange(8_000) * 0.3)
+    make_exact_clip(root / "train" / "high" / "silent.mkv", grey, np.zeros(8_000))
+    make_exact_clip(root / "train" / "high" / "leak.mkv", grey, tone)
+    make_exact_clip(root / "test" / "high" / "leaked.mkv", grey, tone)
+    spec, folder = Folder(path=str(root), preprocess=SMALL), tmp_path / "data"
+    folder.mkdir()
+    with pytest.raises(PreparationStopped):
+        prepare(spec, folder, num_processes=1, should_stop=stop_after(6))
+    prepared(spec, folder)
+    store = PreparedStore.open(folder / "store")
+    place = {Path(path).stem: index for index, path in enumerate(store.column("path").to_pylist())}
+    silence, hashes = store.column("silence_share").to_pylist(), store.column("content_hash").to_pylist()
+    assert silence[place["silent"]] == 1.0
+    assert silence[place["leak"]] == 0.0
+    assert hashes[place["leak"]] == hashes[place["leaked"]] != hashes[place["silent"]]
+    assert set(store.column("frozen_share").to_pylist()) == {0.0, 1.0}
+    for metric in METRICS:
+        assert store.column(metric.name).null_count == 0
+
+
+def test_built_in_clips_have_no_faults_but_the_planted_ones(whole: Path) -> None:
+    store = PreparedStore.open(whole / "store")
+    for flag in FLAGS:
+        assert max(store.column(flag.metric).to_pylist()) < flag.at_least, flag.name
+    assert len(set(store.column("content_hash").to_pylist())) == len(store)
+
+
 def test_progress_rises_to_the_end_and_is_not_told_too_often(tmp_path: Path) -> None:
     told: list[tuple[float, PrepareProgress]] = []
     begun = time.monotonic()
@@ -254,3 +286,53 @@ def test_a_symbolic_link_to_a_clip_is_read_and_a_broken_one_skipped(tmp_path: Pa
     summary = prepared(Folder(path=str(clips), preprocess=SMALL), tmp_path / "a")
     assert summary.record.num_samples == 13
     assert {Path(clip.path).name for clip in summary.record.skipped} == {"broken.mp4", "pipe.mp4"}
+
+
+def test_two_datasets_of_the_same_clips_and_preprocessing_share_one_store(tmp_path: Path) -> None:
+    spec = Folder(path=str(own_clips(tmp_path / "clips")), preprocess=SMALL)
+    home = tmp_path / "datasets"
+    home.mkdir()
+    first = prepared(spec, home / "first")
+    second = prepared(spec, home / "second")
+    assert (first.built, second.built) == (True, False)
+    one, other = (folder / "store" / "frames.u8" for folder in (home / "first", home / "second"))
+    assert one.stat().st_ino == other.stat().st_ino
+    shutil.rmtree(home / "first")
+    assert len(PreparedStore.open(home / "second" / "store", verify=True)) == 12
+    coarser = spec.model_copy(update={"preprocess": SMALL.model_copy(update={"num_mels": 8})})
+    assert prepared(coarser, home / "third").built
+
+
+def test_a_ready_dataset_notices_that_its_clips_changed(tmp_path: Path) -> None:
+    root = own_clips(tmp_path / "clips")
+    spec = Folder(path=str(root), preprocess=SMALL)
+    first = prepared(spec, tmp_path / "dataset")
+    sources = tmp_path / "dataset" / "store" / "sources.json"
+    assert have_changed(sources) is False
+    assert not prepared(spec, tmp_path / "dataset").built
+    make_clip(root / "train" / "high" / "more.mp4", seconds=0.5, tone_hz=900.0)
+    assert have_changed(sources) is True
+    again = prepared(spec, tmp_path / "dataset")
+    assert again.built
+    assert again.record.num_samples == first.record.num_samples + 1
+    assert again.record.listing_digest != first.record.listing_digest
+    assert have_changed(sources) is False
+
+
+def test_a_folder_that_only_looks_changed_is_not_prepared_again(tmp_path: Path) -> None:
+    root = own_clips(tmp_path / "clips")
+    spec = Folder(path=str(root), preprocess=SMALL)
+    prepared(spec, tmp_path / "dataset")
+    (root / "train" / "high" / ".hidden").write_bytes(b"")
+    assert have_changed(tmp_path / "dataset" / "store" / "sources.json") is True
+    assert not prepared(spec, tmp_path / "dataset").built
+    assert have_changed(tmp_path / "dataset" / "store" / "sources.json") is False
+
+
+def test_a_store_that_would_not_fit_is_refused_before_the_first_clip(tmp_path: Path) -> None:
+    spec = Folder(path=str(own_clips(tmp_path / "clips")), preprocess=SMALL)
+    (tmp_path / "dataset").mkdir()
+    with pytest.raises(InsufficientStorageError, match="12 clips") as caught:
+        prepare(spec, tmp_path / "dataset", num_processes=1, reserved_bytes=shutil.disk_usage(tmp_path).total)
+    assert caught.value.code == "disk-too-small"
+    assert not (tmp_path / "dataset" / "store").exists()

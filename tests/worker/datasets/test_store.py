@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from worker.contract.errors import CorruptRecordError, NotFoundError
+from worker.contract.quality import METRICS
 from worker.contract.spec.datasets import AvDigits
 from worker.datasets.prepare import prepare
 from worker.datasets.store import SAMPLE_SCHEMA, PreparedStore, StoreRecord
@@ -62,8 +63,21 @@ def test_no_store_and_another_format_are_said_apart_from_damage(folder: Path, tm
     copy = copy_of(folder, tmp_path / "newer")
     record = json.loads((copy / "store.json").read_text())
     (copy / "store.json").write_text(json.dumps({**record, "format": 99}))
-    with pytest.raises(NotFoundError):
+    with pytest.raises(CorruptRecordError) as refused:
         PreparedStore.open(copy)
+    assert refused.value.code == "format-too-new"
+
+
+def test_a_store_of_the_format_before_opens(folder: Path, tmp_path: Path) -> None:
+    copy = copy_of(folder, tmp_path / "older")
+    record = json.loads((copy / "store.json").read_text())
+    (copy / "store.json").write_text(json.dumps({**record, "format": 1}))
+    table = pq.read_table(copy / "samples.parquet")
+    pq.write_table(table.drop_columns([metric.name for metric in METRICS] + ["content_hash"]), copy / "samples.parquet")
+    store = PreparedStore.open(copy)
+    assert store.batch([0])[0].shape[0] == 1
+    assert len(store.sample_ids) == 90
+    assert store.notes(0) is not None
 
 
 def test_a_file_cut_off_is_found_at_opening_and_a_changed_one_by_its_checksum(folder: Path, tmp_path: Path) -> None:
@@ -95,7 +109,7 @@ def test_a_million_clips_open_in_well_under_a_second(folder: Path, tmp_path: Pat
         "split": pa.array(["train"] * number).dictionary_encode(),
         "row": pa.array(np.arange(number)),
     }
-    pq.write_table(pa.table(columns), tmp_path / "samples.parquet", row_group_size=65_536)
+    pq.write_table(pa.table(columns), tmp_path / "samples.parquet", row_group_size=8_192)
     begun = time.perf_counter()
     store = PreparedStore.open(tmp_path)
     opened_s = time.perf_counter() - begun

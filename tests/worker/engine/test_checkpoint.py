@@ -5,6 +5,7 @@ import torch
 
 from worker.contract.errors import CorruptRecordError
 from worker.engine import checkpoint
+from worker.engine.snapshots import _restore_optimizer
 from worker.engine.steps import EpochDone, Snapshot, StepDone
 from worker.engine.train import Trainer
 
@@ -55,6 +56,16 @@ def test_an_unknown_format_is_refused(tmp_path, monkeypatch):
     monkeypatch.undo()
     with pytest.raises(CorruptRecordError, match="format '9'"):
         checkpoint.load(path)
+
+
+@pytest.mark.parametrize(("fused", "device"), [(True, "meta"), (False, "cpu")])
+def test_the_steps_of_a_fused_optimizer_are_counted_on_the_parameters_device(fused, device):
+    model = torch.nn.Linear(2, 2, device="meta")
+    optimizer = torch.optim.AdamW(model.parameters(), fused=False)
+    optimizer.param_groups[0]["fused"] = fused  # as adamw() makes it, where the device is a GPU
+    _restore_optimizer(optimizer, {"weight.step": torch.tensor(3.0), "weight.exp_avg": torch.zeros(2, 2)}, model)
+    assert optimizer.state[model.weight]["step"].device.type == device
+    assert optimizer.state[model.weight]["exp_avg"].device.type == "meta"
 
 
 def test_the_newest_is_the_furthest_that_can_be_read(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from worker.contract.errors import CorruptRecordError, InvalidRequestError, MediaError
-from worker.contract.spec import GmmAdaptive
+from worker.contract.spec import AudioOnly, GmmAdaptive
 from worker.engine import checkpoint
 from worker.engine.infer import Scorer
 from worker.engine.steps import EpochDone, Snapshot
@@ -76,6 +76,96 @@ def test_windows_after_the_first_are_scored_in_one_batch_and_alike(trained, clip
         assert window.gap == pytest.approx(result.gap, abs=1e-5)
 
 
+def test_each_window_has_its_own_gap_and_posterior(trained, clip):
+    other = SimpleNamespace(**{**vars(clip), "frames": 255 - clip.frames, "start_s": 1.0})
+    scorer = Scorer.of(trained[1].snapshot)
+    _, window = scorer.score([clip, clip, other], label="a").windows
+    alone = scorer.score([other], label="a")
+    assert window.start_s == 1.0
+    assert window.gap == pytest.approx(alone.gap, abs=1e-5)
+    assert window.posterior_imbalanced == pytest.approx(alone.posterior_imbalanced, abs=1e-5)
+    assert window.probabilities.visual["b"] == pytest.approx(alone.probabilities.visual["b"], abs=1e-5)
+
+
+def test_a_clip_of_more_windows_than_a_batch_is_encoded_in_parts(trained, clip, monkeypatch):
+    scorer = Scorer.of(trained[1].snapshot)
+    whole = scorer.score([clip] * 70, knock_outs=True)
+    sizes = []
+    encode = scorer._model.encode_visual
+    monkeypatch.setattr(scorer._model, "encode_visual", lambda frames: sizes.append(len(frames)) or encode(frames))
+    assert scorer.score([clip] * 70, knock_outs=True).windows[-1] == whole.windows[-1]
+    assert sizes == [32, 32, 8]  # 70 windows, and frozen and black
+
+
+def test_a_knock_out_is_the_clip_with_that_content_gone(trained, clip):
+    scorer = Scorer.of(trained[1].snapshot)
+    result = scorer.score([clip, clip], knock_outs=True)
+    changed = {
+        "mute": {"waveform": np.zeros_like(clip.waveform)},
+        "freeze": {"frames": np.stack([clip.frames[0]] * 2)},
+        "black": {"frames": np.zeros_like(clip.frames)},
+    }
+    assert list(result.knock_outs) == list(changed)
+    for name, fields in changed.items():
+        alone = scorer.score([SimpleNamespace(**{**vars(clip), **fields})]).probabilities
+        for branch in ("fused", "audio", "visual"):
+            knocked = getattr(result.knock_outs[name], branch)
+            assert knocked == pytest.approx(getattr(alone, branch), abs=1e-6)
+            change = getattr(result.knock_out_changes[name], branch)
+            whole = getattr(result.probabilities, branch)
+            assert change == pytest.approx({label: knocked[label] - whole[label] for label in knocked}, abs=1e-6)
+    assert set(result.knock_out_changes["mute"].visual.values()) == {0.0}
+    assert max(map(abs, result.knock_out_changes["mute"].audio.values())) > 1e-4
+
+
+def test_knock_outs_encode_each_sound_and_picture_once(trained, clip, monkeypatch):
+    scorer = Scorer.of(trained[1].snapshot)
+    sizes = {}
+    for name in ("encode_audio", "encode_visual", "classify"):
+        real = getattr(scorer._model, name)
+
+        def counted(first, name=name, real=real):
+            assert name not in sizes  # one call
+            sizes[name] = len(first) if torch.is_tensor(first) else len(first["audio"])
+            return real(first)
+
+        monkeypatch.setattr(scorer._model, name, counted)
+    scorer.score([clip], knock_outs=True)
+    assert sizes == {"encode_audio": 2, "encode_visual": 3, "classify": 4}
+
+
+def test_with_one_track_nothing_is_knocked_out(trained, clip):
+    clip.waveform = None
+    result = Scorer.of(trained[1].snapshot).score([clip], knock_outs=True)
+    assert (result.knock_outs, result.knock_out_changes) == ({}, {})
+
+
+@pytest.fixture(scope="module")
+def audio_only(bench, store):
+    parts = bench.assembly(store, objective=AudioOnly(), epochs=1)
+    return Scorer.of(next(step for step in Trainer(parts).run() if isinstance(step, EpochDone)).snapshot)
+
+
+def test_a_run_with_one_modality_scores_by_it_alone_and_says_why_there_is_no_gap(audio_only, clip):
+    result = audio_only.score([clip, clip], label="a", knock_outs=True)
+    assert result.modalities_present == ["audio", "visual"]  # what the clip has
+    assert result.probabilities.visual is None
+    assert result.probabilities.fused == result.probabilities.audio
+    assert (result.gap, result.posterior_imbalanced, result.gap_in_training) == (None, None, None)
+    assert "trained on audio alone" in result.posterior_reason
+    assert result.windows[0].probabilities.fused is not None
+    assert result.knock_outs == {}
+    clip.frames = None
+    assert audio_only.score([clip]).probabilities.fused is not None
+
+
+def test_a_clip_without_the_track_that_a_run_needs_is_refused(audio_only, clip):
+    clip.waveform = None
+    with pytest.raises(MediaError) as caught:
+        audio_only.score([clip])
+    assert caught.value.code == "media-no-audio"
+
+
 def test_a_degenerate_mixture_gives_no_posterior_and_says_why(trained, clip):
     snapshot = trained[1].snapshot
     record = json.loads(json.dumps(snapshot.record))
@@ -98,6 +188,6 @@ def test_what_cannot_be_scored_is_refused(trained, clip):
 def test_an_incomplete_checkpoint_is_refused(trained):
     snapshot = trained[1].snapshot
     tensors = {name: tensor for name, tensor in snapshot.tensors.items() if "fusion" not in name}
-    with pytest.raises(CorruptRecordError, match="cannot be used to score"):
+    with pytest.raises(CorruptRecordError, match="cannot be used"):
         Scorer.of(Snapshot(snapshot.epoch, 0, tensors, snapshot.record))
     assert torch.is_tensor(next(iter(tensors.values())))

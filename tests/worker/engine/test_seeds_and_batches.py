@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from worker.engine.batches import BatchSource, grouped
-from worker.engine.seeds import derive_seed, epoch_order, sample_keys
+from worker.contract.spec.augment import AugmentSpec
+from worker.engine import batches
+from worker.engine.batches import BatchSource, Loading, grouped, loading_for
+from worker.engine.seeds import derive_seed, epoch_permutation, sample_keys
 from worker.media.preprocess import Preprocessor
 
 IDS = [f"clip-{index}" for index in range(200)]
@@ -11,7 +13,7 @@ IDS = [f"clip-{index}" for index in range(200)]
 
 def order(ids, *, seed=0, epoch=1, rows=None):
     rows = np.arange(len(ids)) if rows is None else rows
-    found = epoch_order(rows, sample_keys(ids)[rows], seed=seed, epoch=epoch)
+    found = rows[epoch_permutation(rows, sample_keys(ids)[rows], seed=seed, epoch=epoch)]
     return [ids[row] for row in found]
 
 
@@ -52,7 +54,7 @@ def test_no_row_is_dropped_and_no_batch_but_an_only_one_has_one_row(count, sizes
 
 
 def test_augmentation_does_not_depend_on_the_batch_or_the_order(store):
-    source = BatchSource(store, Preprocessor(store.spec), seed=0, augment=True, device=torch.device("cpu"))
+    source = BatchSource(store, Preprocessor(store.spec), seed=0, augment=AugmentSpec(), device=torch.device("cpu"))
     together = next(source.stream([np.array([4, 7, 9])], epoch=2))
     alone = next(source.stream([np.array([7])], epoch=2))
     assert torch.equal(together.frames[1], alone.frames[0])
@@ -61,13 +63,44 @@ def test_augmentation_does_not_depend_on_the_batch_or_the_order(store):
 
 
 def test_evaluation_is_clean_whatever_the_epoch(store):
-    source = BatchSource(store, Preprocessor(store.spec), seed=0, augment=True, device=torch.device("cpu"))
+    source = BatchSource(store, Preprocessor(store.spec), seed=0, augment=AugmentSpec(), device=torch.device("cpu"))
     clean, other = (next(source.stream([np.array([4])], epoch=None)) for _ in range(2))
     assert torch.equal(clean.frames, other.frames)
     assert not torch.equal(clean.frames, next(source.stream([np.array([4])], epoch=1)).frames)
 
 
 def test_an_error_of_the_store_reaches_the_loop(store):
-    source = BatchSource(store, Preprocessor(store.spec), seed=0, augment=False, device=torch.device("cpu"))
+    source = BatchSource(store, Preprocessor(store.spec), seed=0, augment=None, device=torch.device("cpu"))
     with pytest.raises(IndexError):
         list(source.stream([np.array([10_000])], epoch=None))
+
+
+@pytest.mark.parametrize("epoch", [None, 2])
+def test_no_batch_depends_on_how_it_was_made_ahead(store, monkeypatch, epoch):
+    pinned = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: pinned.append(self) or self)
+    groups = grouped(np.arange(len(store.labels)), 8)
+    one, *others = (
+        list(
+            BatchSource(
+                store,
+                Preprocessor(store.spec),
+                seed=0,
+                augment=AugmentSpec(num_time_masks=2),
+                device=torch.device("cpu"),
+                loading=loading,
+            ).stream(groups, epoch=epoch)
+        )
+        for loading in (Loading(1, 2, pinned=False), Loading(3, 6, pinned=False), Loading(3, 6, pinned=True))
+    )
+    assert len(pinned) == 4 * len(groups)
+    for made in others:
+        for batch, expected in zip(made, one, strict=True):
+            for name in ("rows", "labels", "audio", "frames"):
+                assert torch.equal(getattr(batch, name), getattr(expected, name)), name
+
+
+def test_a_gpu_is_read_for_by_several_threads_into_page_locked_memory(monkeypatch):
+    monkeypatch.setattr(batches, "num_cores", lambda: 64)
+    assert loading_for(torch.device("cuda:0")) == Loading(8, 16, pinned=True)
+    assert loading_for(torch.device("cpu")) == Loading(1, 2, pinned=False)

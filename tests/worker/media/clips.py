@@ -45,6 +45,27 @@ def make_clip(
     return path
 
 
+def make_exact_clip(path: Path, frames: np.ndarray, sound: np.ndarray, *, fps: int = 10, rate: int = 8_000) -> Path:
+    """Writes frames (N, H, W, 3) uint8 and sound (S,) -1..1 without loss (FFV1 in RGB, 16-bit PCM; a .mkv)."""
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("ffv1", rate=fps)
+        video.height, video.width = frames.shape[1:3]
+        video.pix_fmt = "bgr0"
+        audio = container.add_stream("pcm_s16le", rate=rate, layout="mono")
+        for index, pixels in enumerate(frames):
+            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24").reformat(format="bgr0")
+            picture.pts = index
+            container.mux(video.encode(picture))
+        container.mux(video.encode(None))
+        whole = np.round(np.clip(sound, -1, 1) * 32_767).astype(np.int16)
+        for begin in range(0, len(whole), 1_024):
+            piece = av.AudioFrame.from_ndarray(whole[None, begin : begin + 1_024], format="s16", layout="mono")
+            piece.sample_rate, piece.pts, piece.time_base = rate, begin, Fraction(1, rate)
+            container.mux(audio.encode(piece))
+        container.mux(audio.encode(None))
+    return path
+
+
 def grey_of(time_s: float, seconds: float, fps: float) -> float:
     """Returns the grey level that make_clip gives to the frame shown at a time."""
     number = round(seconds * fps)

@@ -14,7 +14,7 @@ from tests.worker.media.clips import grey_of, make_clip
 from worker.contract.errors import MediaError
 from worker.contract.spec.preprocess import PreprocessSpec
 from worker.media.container import DecodeLimits
-from worker.media.decode import decode_clip, decode_windows
+from worker.media.decode import decode_clip, decode_windows, window_starts
 
 SPEC = PreprocessSpec(duration_s=1.0, sample_rate_hz=16_000, num_frames=4, frame_size=32, crop_size=32)
 
@@ -78,6 +78,43 @@ def test_sees_the_middle_of_a_longer_clip(tmp_path: Path) -> None:
     assert clip.frames is not None
     expected = [grey_of(2 + t, 5.0, 25) for t in (0.125, 0.375, 0.625, 0.875)]
     assert greys(clip.frames) == pytest.approx(expected, abs=5)
+
+
+def test_the_start_of_a_longer_clip_with_one_frame_a_second(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "clip.mp4", seconds=6.0)
+    spec = PreprocessSpec(
+        duration_s=3.0, num_frames=2, frame_size=48, crop_size=48, window="start", frame_choice="one-fps"
+    )
+    decoded = decode_clip(clip, spec)
+    assert decoded.start_s == pytest.approx(0.0, abs=0.05)
+    assert greys(decoded.frames) == pytest.approx([grey_of(0.5, 6.0, 25), grey_of(1.5, 6.0, 25)], abs=3)
+
+
+def test_frames_at_one_a_second_end_with_the_clip(tmp_path: Path) -> None:
+    spec = PreprocessSpec(duration_s=3.0, num_frames=3, frame_size=48, crop_size=48, frame_choice="one-fps")
+    frames = decode_clip(make_clip(tmp_path / "clip.mp4", seconds=1.0), spec).frames
+    assert frames is not None
+    assert np.array_equal(frames[1], frames[2])  # both after the end: the last one
+
+
+def test_a_squeezed_picture_keeps_its_borders(tmp_path: Path) -> None:
+    path = tmp_path / "wide.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 128, 64, "yuv420p"
+        pixels = np.zeros((64, 128, 3), np.uint8)
+        pixels[:, :16] = 255
+        for _ in range(5):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode())
+    spec = PreprocessSpec(duration_s=0.5, num_frames=1, frame_size=32, crop_size=32)
+    cut = decode_clip(path, spec).frames
+    squeezed = decode_clip(path, spec.model_copy(update={"frame_fit": "squeeze"})).frames
+    assert cut is not None
+    assert squeezed is not None
+    assert cut.shape == squeezed.shape == (1, 32, 32, 3)
+    assert cut[0, :, 0].max() < 60
+    assert squeezed[0, :, :3].min() > 200
 
 
 def test_repeats_the_sound_and_spreads_the_frames_of_a_shorter_clip(tmp_path: Path) -> None:
@@ -162,6 +199,23 @@ def test_windows_over_time_are_in_order_and_cover_the_clip(tmp_path: Path) -> No
     assert np.all(np.diff([greys(window.frames).mean() for window in windows]) > 0)
     assert all(window.waveform is not None for window in windows)
     assert len(decode_windows(make_clip(tmp_path / "b.mp4"), SPEC, max_windows=7)) == 1
+
+
+def test_the_hop_sets_where_windows_begin_and_the_last_ends_with_the_clip() -> None:
+    assert window_starts(4.0, 1.0, 120) == ([0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0], None)
+    assert window_starts(4.25, 1.0, 120, 2.0) == ([0.0, 2.0, 3.25], None)
+    assert window_starts(4.0, 1.0, 120, 60.0) == ([0.0, 3.0], None)
+    assert window_starts(1.02, 1.0, 120) == ([], None)
+
+
+def test_more_windows_than_allowed_are_thinned_evenly_and_a_note_says_so(tmp_path: Path) -> None:
+    starts, note = window_starts(601.0, 1.0, 121, 0.5)
+    assert starts == pytest.approx(np.arange(0, 601, 5))
+    assert note is not None
+    assert "1,201" in note
+    clips = decode_windows(make_clip(tmp_path / "a.mp4", seconds=4.0), SPEC, max_windows=4, hop_s=0.25)
+    assert len(clips) == 5
+    assert any("would make 13; at most 4" in note for note in clips[0].notes)
 
 
 def test_a_window_without_sound_is_silent_not_missing(tmp_path: Path) -> None:

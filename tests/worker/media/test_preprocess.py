@@ -9,7 +9,8 @@ import torch
 import torchaudio
 
 from worker.contract.spec.preprocess import PreprocessSpec
-from worker.media.preprocess import AUDIO_CENTRE, AUDIO_SCALE, Preprocessor
+from worker.media.preprocess import Preprocessor
+from worker.media.spectrogram import AUDIO_CENTRE, AUDIO_SCALE
 
 SPEC = PreprocessSpec(duration_s=1.0, sample_rate_hz=8_000, num_mels=32, frame_size=40, crop_size=32, num_frames=3)
 
@@ -120,7 +121,7 @@ def test_a_crop_as_large_as_the_frame_becomes_a_shift() -> None:
 
 
 def test_time_shift_only_rotates() -> None:
-    audio = np.random.default_rng(0).normal(size=(5, 32, 60)).astype(np.float16)
+    audio = np.random.default_rng(0).normal(size=(5, 32, SPEC.num_steps)).astype(np.float16)
     _, moved = Preprocessor(SPEC).augmented(frames(5), audio, list("abcde"), seed=0, epoch=1)
     assert np.array_equal(np.sort(moved, axis=-1), np.sort(audio, axis=-1))
     assert not np.array_equal(moved, audio)

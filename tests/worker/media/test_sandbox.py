@@ -177,6 +177,16 @@ def test_an_answer_that_does_not_fit_the_job_is_refused(clip: Path) -> None:
         process.close()
 
 
+def test_an_answer_without_the_measures_that_were_asked_for_is_refused(clip: Path) -> None:
+    process = DecoderProcess()
+    try:
+        process.send(job(clip))
+        process.job = replace(job(clip), measure=True)
+        assert code_of(process.wait(30.0)) == "media-crashed"
+    finally:
+        process.close()
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="PDEATHSIG is Linux")
 def test_children_die_with_their_parent() -> None:
     code = (

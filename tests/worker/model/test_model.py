@@ -2,8 +2,10 @@ import pytest
 import torch
 from torch import nn
 
+from worker.contract.errors import TrainingError
 from worker.encoders.small_cnn import SmallCnnPair
 from worker.fusion.concat import ConcatFusion
+from worker.fusion.gated import GatedFusion
 from worker.model import AudioVisualModel
 
 
@@ -48,3 +50,11 @@ def test_unimodal_logits_are_computed_once_and_only_when_asked_for(clips, monkey
     assert asked == []
     assert output.audio_logits is output.audio_logits
     assert asked == ["audio"]
+
+
+def test_a_fusion_that_does_not_split_says_so(clips):
+    output = model(heads_are_probes=True)(*clips)
+    output.model.fusion = GatedFusion(6, 6, 3, gate_by="audio", num_hidden=8)
+    with pytest.raises(TrainingError, match="GatedFusion do not split") as caught:
+        _ = output.split_logits
+    assert caught.value.code == "fusion-does-not-split"

@@ -1,4 +1,4 @@
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,9 +11,10 @@ from worker.objectives.base import EpochView, Setup, StepView
 from worker.objectives.gmm_adaptive import GmmAdaptive
 from worker.objectives.joint import Joint
 from worker.objectives.multi_head import MultiHead
+from worker.science.adaptive_loss import balanced_divergence
 from worker.science.gap import modality_gap
 from worker.science.mixture import fit_mixtures
-from worker.science.posterior import posterior_tensor, rank_posterior
+from worker.science.posterior import posterior_tensor, rank_posterior, tail_posteriors_tensor
 
 BRANCHES = ("fused", "audio", "visual")
 
@@ -161,3 +162,41 @@ def test_its_state_brings_back_the_same_loss(fields, spread):
 def test_more_warm_up_than_epochs_is_refused():
     with pytest.raises(TrainingError, match="lower warm_up_epochs"):
         adaptive(warm_up_epochs=9)
+
+
+def test_class_weights_reach_all_three_cross_entropies_of_the_adaptive_loss():
+    objective = adaptive()
+    objective.plan_epoch(view(3, bimodal_gaps()))
+    plain = only_pass(objective, step()).terms
+    weighted = only_pass(objective, replace(step(), class_weights=torch.tensor([4.0, 1.0, 0.5, 0.1]))).terms
+    for name in BRANCHES:
+        assert not torch.equal(plain[name], weighted[name]), name
+    assert torch.equal(plain["gap"], weighted["gap"])
+
+
+def test_each_coefficient_of_the_adaptive_loss_weighs_its_own_term():
+    def terms(**fields):
+        objective = adaptive(**{"alpha": 1.0, "lambda_gap": 1.0, "kappa": 1.0, "beta": 1.0, **fields})
+        objective.plan_epoch(view(3, bimodal_gaps()))
+        return only_pass(objective, step()).terms
+
+    plain = terms()
+    moved_by = {"alpha": "fused", "lambda_gap": "gap", "kappa": "gap", "beta": "kl"}
+    for field, moved in moved_by.items():
+        found = terms(**{field: 2.0})
+        assert {name for name in found if not torch.equal(found[name], plain[name])} == {moved}, field
+
+
+def test_with_the_signed_posterior_each_tail_has_its_own_divergence():
+    gaps = np.concatenate([bimodal_gaps(), -bimodal_gaps(1)])
+    objective, last = adaptive(posterior="signed", beta=1.0), view(3, gaps)
+    objective.plan_epoch(last)
+    batch, signed = step(), last.mixtures.signed.parameters
+    row = signed.balanced
+    balanced = float(signed.means[row]), float(signed.variances[row])
+    leaves = modality_gap(batch.output.audio_logits, batch.output.visual_logits, batch.labels)
+    tails = tail_posteriors_tensor(batch.gaps, signed).unbind(dim=1)
+    expected = sum(balanced_divergence(leaves, tail, *balanced, variance_floor=0.04) for tail in tails)
+    together = balanced_divergence(leaves, sum(tails), *balanced, variance_floor=0.04)
+    assert not torch.allclose(expected, together)
+    torch.testing.assert_close(only_pass(objective, batch).terms["kl"], expected)

@@ -20,6 +20,8 @@ import redis
 from celery import Celery
 
 from worker.contract import keys
+from worker.contract.events import RunResumed
+from worker.contract.journal import read_events
 from worker.contract.keys import JobKind
 from worker.contract.layout import DatasetFolder, Home, RunFolder
 from worker.contract.ledger import Ledger
@@ -27,7 +29,7 @@ from worker.contract.record import JobFacts, JobRecord, SpecRecord
 from worker.contract.spec.base import Spec
 
 ROOT = Path(__file__).parents[3]
-STALE_S = 3.0
+STALE_S = 6.0  # as in the backend: less, and a busy machine takes healthy jobs away
 
 
 class Workers:
@@ -98,7 +100,7 @@ class Workers:
         assert record is not None
         return record
 
-    def until(self, read: Callable[[], Any], what: str, timeout_s: float = 90.0) -> Any:
+    def until(self, read: Callable[[], Any], what: str, timeout_s: float = 180.0) -> Any:
         """Returns the first true value of `read()`."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
@@ -129,6 +131,14 @@ class Workers:
             return record.state == "running" and record.attempt == attempt and record.epoch >= epoch
 
         self.until(arrived, f"epoch {epoch} of {run_id}, attempt {attempt}")
+
+    def until_resumed(self, run_id: str, times: int) -> None:
+        """Waits until a run has told that often of being resumed: an attempt that ends before leaves no trace."""
+        path = self.home.run(run_id).events
+        self.until(
+            lambda: sum(isinstance(event, RunResumed) for event in read_events(path)) == times,
+            f"{run_id} is resumed, {times} in all",
+        )
 
     def close(self) -> None:
         """Kills what is left."""

@@ -41,6 +41,9 @@ def play(what: str, path: Path, stop: StopRequest, pulse: PulseWriter) -> int:
         case "retry":
             pulse.reason("out of\nmemory")
             return 30
+        case "full":
+            pulse.reason("OSError: [Errno 28] No space left on device")
+            return 23
         case "hang":
             time.sleep(60)
         case "deaf":

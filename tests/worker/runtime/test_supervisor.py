@@ -106,6 +106,34 @@ def test_a_job_is_finished(bench: Bench) -> None:
     assert bench.sent == []
 
 
+def test_a_job_waits_while_the_disk_is_nearly_full_and_goes_on_when_it_is_not(bench: Bench) -> None:
+    job = bench.job("finish")
+    record = bench.work(job, min_free_bytes=2**60)
+    assert (record.state, record.attempt, record.deaths) == ("queued", 1, 0)
+    assert record.waiting_for is not None
+    assert record.waiting_for.startswith("free disk space")
+    assert not job.log.exists()
+    record = bench.work(job)
+    assert (record.state, record.waiting_for) == ("finished", None)
+
+
+def test_a_death_on_a_full_disk_costs_no_try(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = bench.job("crash")
+    answers = iter([None, "free disk space (7 MiB more)"])
+    monkeypatch.setattr(supervisor, "missing_space", lambda settings: next(answers))
+    record = bench.work(job)
+    assert (record.state, record.waiting_for, record.deaths) == ("queued", "free disk space (7 MiB more)", 0)
+
+
+def test_a_disk_that_takes_no_more_makes_the_job_wait_at_no_cost_of_tries(bench: Bench) -> None:
+    job = bench.job("full finish")
+    record = bench.work(job)
+    assert (record.state, record.attempt, record.deaths) == ("queued", 1, 0)
+    assert record.waiting_for == "disk space (OSError: [Errno 28] No space left on device)"
+    assert bench.sent == []  # the reaper looks again after a while
+    assert bench.work(job).state == "finished"
+
+
 def test_a_message_too_many_is_harmless(bench: Bench) -> None:
     job = bench.job("finish")
     bench.work(job)
@@ -327,6 +355,21 @@ def test_a_run_without_a_readable_spec_fails(bench: Bench) -> None:
     record = bench.record("r1", "run")
     assert record.error is not None
     assert (record.state, record.error.code) == ("failed", "record-corrupt")
+
+
+def test_a_run_of_a_plugin_that_this_worker_lacks_fails_and_names_it(bench: Bench) -> None:
+    folder = bench.home.run("r1")
+    folder.path.mkdir()
+    spec = RunSpec(dataset=DATASET).model_dump(mode="json") | {"objective": {"kind": "theirs"}}
+    SpecRecord(id="r1", created_at=datetime.now(UTC), spec=spec).write(folder.spec)
+    bench.ledger.create("run", "r1", created_ms=1, facts=JobFacts())
+    supervise("run", "r1", bench.around())
+    record = bench.record("r1", "run")
+    assert record.error is not None
+    assert (record.state, record.error.code) == ("failed", "implementation-missing")
+    assert "'theirs'" in record.error.detail
+    [event] = read_events(folder.events)
+    assert isinstance(event, RunFailed)
 
 
 def test_a_job_whose_outcome_cannot_be_read_fails_instead_of_being_tried_for_ever(bench: Bench) -> None:

@@ -6,9 +6,11 @@ from hypothesis.extra.numpy import arrays
 from sklearn.metrics import f1_score
 
 from worker.science.metrics import (
+    MIN_PROBABILITY,
     Correctness,
     accuracy,
     correctness,
+    cross_entropy,
     expected_calibration_error,
     gap_histogram,
     is_dominant,
@@ -109,3 +111,10 @@ def test_a_dominant_sample_is_never_wrong_in_both_modalities() -> None:
 def test_metrics_of_no_sample_are_refused() -> None:
     with pytest.raises(ValueError, match="N >= 1"):
         accuracy(np.array([], dtype=np.int64), np.array([], dtype=np.int64))
+
+
+def test_cross_entropy_is_the_mean_of_minus_log_p_and_stays_finite():
+    assert cross_entropy(np.array([0.5, 0.25], dtype=np.float32)) == pytest.approx(1.5 * np.log(2))
+    assert cross_entropy(np.array([0.0])) == pytest.approx(-np.log(MIN_PROBABILITY))
+    with pytest.raises(ValueError, match="at least one"):
+        cross_entropy(np.zeros(0))

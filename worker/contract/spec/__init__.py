@@ -1,5 +1,6 @@
 """Specs: what users choose."""
 
+from worker.contract.spec.augment import AugmentSpec
 from worker.contract.spec.base import Component, Spec
 from worker.contract.spec.datasets import (
     DATASET_ID_PATTERN,
@@ -10,16 +11,19 @@ from worker.contract.spec.datasets import (
     Manifest,
 )
 from worker.contract.spec.model import Concat, EncoderSpec, FusionSpec, ResNet18, SmallCnn
-from worker.contract.spec.objectives import GmmAdaptive, Joint, MultiHead, ObjectiveSpec
-from worker.contract.spec.preprocess import PreprocessSpec
+from worker.contract.spec.objectives import AudioOnly, GmmAdaptive, Joint, MultiHead, ObjectiveSpec, VisualOnly
+from worker.contract.spec.preprocess import PREPROCESS_PRESETS, PreprocessSpec
 from worker.contract.spec.presets import PRESETS, Preset, apply_preset
 from worker.contract.spec.run import RunSpec
 from worker.contract.spec.training import AdamW, Constant, Cosine, OptimizerSpec, ScheduleSpec, Sgd, Step
 
 __all__ = [
     "DATASET_ID_PATTERN",
+    "PREPROCESS_PRESETS",
     "PRESETS",
     "AdamW",
+    "AudioOnly",
+    "AugmentSpec",
     "AvDigits",
     "Component",
     "Concat",
@@ -45,5 +49,6 @@ __all__ = [
     "SmallCnn",
     "Spec",
     "Step",
+    "VisualOnly",
     "apply_preset",
 ]

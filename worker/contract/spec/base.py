@@ -13,6 +13,21 @@ from typing import ClassVar
 from pydantic import BaseModel, ConfigDict
 
 
+class MisfitError(ValueError):
+    """Settings that do not go together, with the field to change first: an answer can stand beside it."""
+
+    def __init__(self, field: str, message: str) -> None:
+        """Keeps the field's place.
+
+        Args:
+            field: dotted path from the model whose validator raises; of `check_epochs` and `check_encoder` from the
+                run's spec, which calls them.
+            message: what does not go together, and what to change.
+        """
+        super().__init__(message)
+        self.field = field
+
+
 class Spec(BaseModel):
     """Something that a user chooses: unknown fields are refused, values cannot be changed afterwards."""
 

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from worker.contract.spec.base import Component, Spec
+from worker.contract.spec.base import Component, MisfitError, Spec
 from worker.contract.spec.preprocess import PreprocessSpec
 
 Protocol = Literal["honest", "paper"]
@@ -23,12 +23,19 @@ DATASET_ID_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 class DatasetSpec(Component):
     """A dataset to register and prepare; identical specs share one prepared store."""
 
+    protocol_cuts_splits: ClassVar[bool] = False
+    """The protocol decides which clip stands in which split; else it only says which split is looked at when."""
+
     protocol: Protocol = Field("honest", description=PROTOCOL_HELP)
     preprocess: PreprocessSpec = Field(default_factory=PreprocessSpec, description="From a file to tensors.")
 
+    def identity(self) -> str:
+        """Returns the digest of what a prepared store depends on: with the protocol only where it cuts the splits."""
+        return self.digest(exclude=frozenset() if self.protocol_cuts_splits else frozenset({"protocol"}))
+
     def dataset_id(self) -> str:
         """Returns the id under which the dataset is registered when the user gives none."""
-        return f"{self.kind}-{self.digest(exclude=frozenset({'protocol'}))}"
+        return f"{self.kind}-{self.identity()}"
 
 
 class DatasetReference(Spec):
@@ -85,9 +92,10 @@ class AvDigits(DatasetSpec):
     def _check_sizes(self) -> Self:
         total = self.num_train + self.num_validation + self.num_test
         if total > NUM_DIGIT_IMAGES:
-            raise ValueError(
+            raise MisfitError(
+                "num_train",
                 f"num_train + num_validation + num_test is {total}; there are {NUM_DIGIT_IMAGES} digit images, "
-                "and none may stand in two splits: lower one of the three"
+                "and none may stand in two splits: lower one of the three",
             )
         return self
 

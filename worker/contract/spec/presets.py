@@ -6,10 +6,17 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from worker.contract.spec.augment import AugmentSpec
+from worker.contract.spec.corpora import Ave, CremaD
 from worker.contract.spec.datasets import AvDigits
+from worker.contract.spec.model import ResNet18
 from worker.contract.spec.objectives import GmmAdaptive, Joint
+from worker.contract.spec.preprocess import PREPROCESS_PRESETS, PreprocessSpec
 from worker.contract.spec.run import RunSpec
-from worker.contract.spec.training import AdamW
+from worker.contract.spec.training import AdamW, Sgd, Step
+
+_AVE_PREPROCESS = PreprocessSpec.model_validate({"preset": "kaldi-fbank", "num_frames": 4})
+"""The imbalance papers print no preprocessing for AVE: that of Kinetics-Sounds, with four frames (ours)."""
 
 
 class Preset(BaseModel):
@@ -34,9 +41,32 @@ def _demo(objective: Joint | GmmAdaptive) -> RunSpec:
     )
 
 
+def _paper(dataset: CremaD | Ave) -> RunSpec:
+    """Returns the training that the imbalance papers share. Source: public code of OGM-GE (Peng et al. 2022)."""
+    return RunSpec(
+        dataset=dataset,
+        encoder=ResNet18(),
+        optimizer=Sgd(learning_rate=1e-3, momentum=0.9, weight_decay=1e-4),
+        schedule=Step(step_epochs=70, factor=0.1),
+        epochs=100,
+        batch_size=64,
+        augmentation=AugmentSpec(crop="resized", horizontal_flip=True, time_shift=False),
+    )
+
+
 PRESETS: tuple[Preset, ...] = (
     Preset(id="demo", title="Demo: GMM-guided adaptive loss, a minute on a CPU", spec=_demo(GmmAdaptive())),
     Preset(id="demo-joint", title="Demo: plain joint training, a minute on a CPU", spec=_demo(Joint())),
+    Preset(
+        id="paper-crema-d",
+        title="Paper: CREMA-D (give dataset.path)",
+        spec=_paper(CremaD(path="/path/to/CREMA-D", protocol="paper", preprocess=PREPROCESS_PRESETS["ogm-ge-crema-d"])),
+    ),
+    Preset(
+        id="paper-ave",
+        title="Paper: AVE (give dataset.path)",
+        spec=_paper(Ave(path="/path/to/AVE_Dataset", protocol="paper", preprocess=_AVE_PREPROCESS)),
+    ),
 )
 
 

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from worker.contract.spec.base import Component
+from worker.contract.spec.base import Component, Spec
 
 
 class OptimizerSpec(Component):
@@ -43,6 +43,14 @@ class AdamW(OptimizerSpec):
 class ScheduleSpec(Component):
     """The learning rate over epochs."""
 
+    warm_up_epochs: float = Field(
+        0.0,
+        ge=0.0,
+        le=1_000.0,
+        description="Epochs over which the learning rate rises in a straight line from 0, on top of the schedule. Not "
+        "a stage of a method.",
+    )
+
 
 class Constant(ScheduleSpec):
     """The learning rate stays."""
@@ -74,3 +82,13 @@ class Step(ScheduleSpec):
 
     step_epochs: int = Field(70, ge=1, le=10_000, description="Epochs between two falls.")
     factor: float = Field(0.1, gt=0.0, lt=1.0, description="What the learning rate is multiplied by.")
+
+
+class EarlyStopping(Spec):
+    """When a run ends before its last epoch: when validation has not got better for some epochs."""
+
+    patience: int = Field(5, ge=1, le=10_000, description="Epochs without a better figure after which the run ends.")
+    figure: Literal["accuracy", "cross-entropy"] = Field(
+        "accuracy", description="Of the fused prediction on the validation split, under either protocol."
+    )
+    min_change: float = Field(0.0, ge=0.0, le=10.0, description="How much better counts as better.")
