@@ -53,7 +53,7 @@ def test_without_a_label_the_gap_is_that_of_the_fused_prediction(trained, clip):
     result = Scorer.of(trained[1].snapshot).score([clip])
     name = result.predicted.fused
     assert result.gap_of == "fused prediction"
-    assert result.gap == pytest.approx(result.probabilities.audio[name] - result.probabilities.visual[name])
+    assert result.gap == pytest.approx(result.probabilities.audio[name] - result.probabilities.visual[name], abs=1e-6)
     assert "fused prediction" in result.notes[-1]
 
 
