@@ -20,6 +20,9 @@ from worker.contract.errors import GapscopeError, InvalidRequestError, TooLargeE
 MAX_FIELD_BYTES = 4_096
 MAX_PARTS = 10
 MAX_HEADER_BYTES = 8_192
+"""Of all headers of a part."""
+MAX_BOUNDARY = 70
+"""RFC 2046, section 5.1.1."""
 MAX_FILENAME = 200
 TS_PACKET = 188
 SNIFFED_BYTES = TS_PACKET + 1
@@ -102,9 +105,14 @@ class FormReader:
                 "Expected a multipart/form-data body with a boundary, with the clip in the field `file`; or JSON.",
                 code="not-a-form",
             )
+        if len(boundary) > MAX_BOUNDARY:
+            raise InvalidRequestError(
+                f"The form's boundary: expected at most {MAX_BOUNDARY} bytes, got {len(boundary)}.", code="form-broken"
+            )
         self.form = StoredForm()
         self._folder, self._fields, self._files, self._max_file = folder, fields, files, max_file
-        self._parts = 0
+        self._parts = self._header_bytes = 0
+        self._is_whole = False
         self._header_name, self._header_value = bytearray(), bytearray()
         self._disposition = b""
         self._text: tuple[str, bytearray] | None = None
@@ -119,6 +127,7 @@ class FormReader:
                 "on_headers_finished": self._on_headers,
                 "on_part_data": self._on_data,
                 "on_part_end": self._end,
+                "on_end": self._on_end,
             },
         )
 
@@ -133,6 +142,8 @@ class FormReader:
                 if chunk:
                     await run_in_threadpool(self._parser.write, chunk)
             self._parser.finalize()
+            if not self._is_whole:
+                raise InvalidRequestError("The form ends before its last boundary. Send it again.", code="form-broken")
         except FormParserError as error:
             raise InvalidRequestError(f"The form cannot be read: {error}. Send it again.", code="form-broken") from None
         finally:
@@ -141,21 +152,25 @@ class FormReader:
 
     def _begin(self) -> None:
         self._parts += 1
+        self._header_bytes = 0
         self._disposition = b""
         if self._parts > MAX_PARTS:
             raise InvalidRequestError(f"Expected at most {MAX_PARTS} fields.", code="form-broken")
 
     def _on_header_name(self, data: bytes, start: int, end: int) -> None:
+        self._count_header(end - start)
         self._header_name += data[start:end]
-        self._check_header()
 
     def _on_header_value(self, data: bytes, start: int, end: int) -> None:
+        self._count_header(end - start)
         self._header_value += data[start:end]
-        self._check_header()
 
-    def _check_header(self) -> None:
-        if len(self._header_name) + len(self._header_value) > MAX_HEADER_BYTES:
-            raise InvalidRequestError("A header of the form is too long.", code="form-broken")
+    def _count_header(self, num_bytes: int) -> None:
+        self._header_bytes += num_bytes
+        if self._header_bytes > MAX_HEADER_BYTES:
+            raise InvalidRequestError(
+                f"The headers of a field: expected at most {MAX_HEADER_BYTES:,} bytes.", code="form-broken"
+            )
 
     def _on_header_end(self) -> None:
         if bytes(self._header_name).lower() == b"content-disposition":
@@ -209,6 +224,9 @@ class FormReader:
             except UnicodeDecodeError:
                 raise invalid_field(name, expected="UTF-8 text", got="other bytes", remedy="Send text.") from None
         self._close()
+
+    def _on_end(self) -> None:
+        self._is_whole = True
 
     def _close(self) -> None:
         if self._file is not None:

@@ -17,7 +17,7 @@ import redis
 from jaxtyping import install_import_hook
 
 from tests.backend.stack.running import RunningStack, start_stack, stop_stack, wait_for_stack
-from tests.order import file_of, keys_of
+from tests.order import BROWSER, STACK, file_of, keys_of
 from tests.stack.driving import Api
 
 # Shapes and dtypes in annotations of public tensor functions are checked while tests run, and only then.
@@ -25,14 +25,15 @@ install_import_hook(["worker.science", "worker.model", "worker.encoders", "worke
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts the files in the order of tests/order.py, and gives a browser test a second try, which the summary names.
+    """Puts the files in the order of tests/order.py, and gives a test that waits for other processes a second try.
 
-    xdist hands the files out in this order (--no-loadscope-reorder). Two cores that also train can starve a page.
+    xdist hands the files out in this order (--no-loadscope-reorder). Two cores that also train can starve a page or a
+    stack; the summary names what was tried again. Units and faults get one try: they must hold each time.
     """
     keys = keys_of((file_of(item.nodeid), getattr(item, "fixturenames", ())) for item in items)
     items.sort(key=lambda item: keys[file_of(item.nodeid)])
     for item in items:
-        if item.get_closest_marker("browser"):
+        if keys[file_of(item.nodeid)][0] in (STACK, BROWSER):
             item.add_marker(pytest.mark.flaky(reruns=1))
 
 

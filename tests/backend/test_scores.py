@@ -128,8 +128,70 @@ def test_run_without_a_checkpoint_and_broken_forms_are_refused(backend: Backend,
     backend.problem(backend.http.post("/scores", content=b"run_id=x"), 415, "not-a-form")
     headers = {"Content-Type": "multipart/form-data; boundary=x"}
     for body in (b"", b"--y\r\n", b"--x\r\nContent-Disposition: form-data; name=file; filename=a\r\n\r\nabc"):
-        assert backend.http.post("/scores", content=body, headers=headers).status_code == 422
+        backend.problem(backend.http.post("/scores", content=body, headers=headers), 422, "form-broken")
     assert nothing_stored(backend)
+
+
+def part(*headers: str, body: bytes = b"x", boundary: str = "x") -> bytes:
+    """One part of a form and its end."""
+    head = "\r\n".join([f"--{boundary}", *headers, "", ""])
+    return head.encode() + body + f"\r\n--{boundary}--\r\n".encode()
+
+
+NESTED = (
+    "Content-Disposition: form-data; name=label",
+    "Content-Type: multipart/mixed; boundary=inner",
+)
+
+
+@pytest.mark.parametrize(
+    ("body", "boundary", "status", "code"),
+    [
+        (part("Content-Disposition: form-data; name=label", boundary="b" * 71), "b" * 71, 422, "form-broken"),
+        (part(f"Content-Disposition: form-data; name={'n' * 9_000}"), "x", 422, "form-broken"),
+        (part(f"Content-Disposition: form-data; name=file; filename={'f' * 9_000}"), "x", 422, "form-broken"),
+        (part(*(f"X-{number}: y" for number in range(2_000))), "x", 422, "form-broken"),
+        (part("Content-Disposition: form-data; name=label", f"X-Long: {'y' * 9_000}"), "x", 422, "form-broken"),
+        (part("Content-Disposition: form-data"), "x", 422, "invalid-request"),
+        (part("Content-Disposition: form-data; name=../../file"), "x", 422, "invalid-request"),
+        (part("Content-Disposition: form-data; name=file\0; filename=a"), "x", 422, "invalid-request"),
+        (part(*NESTED, body=part("Content-Disposition: file", boundary="inner") * 500), "x", 413, "field-too-large"),
+        (part("Content-Disposition: form-data; name=label") * 12, "x", 422, "invalid-request"),
+        (part("Content-Disposition: form-data; name=label")[:-4], "x", 422, "form-broken"),
+    ],
+)
+def test_a_hostile_form_is_refused_at_once_and_leaves_nothing(
+    backend: Backend, run: str, body: bytes, boundary: str, status: int, code: str
+) -> None:
+    headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+    backend.problem(backend.http.post("/scores", content=body, headers=headers, timeout=5), status, code)
+    assert nothing_stored(backend)
+
+
+@pytest.mark.parametrize(
+    "filename",
+    [
+        "../../../etc/passwd",
+        "..\\..\\boot.ini",
+        "/root/.ssh/id",
+        "a\u202eb.mp4",
+        "f" * 4_000,
+        "",
+        ".",
+        "..",
+        "=1+1",
+        "a;b",
+    ],
+)
+def test_no_filename_of_a_form_becomes_a_path(backend: Backend, run: str, filename: str) -> None:
+    before = {path for path in backend.home.path.rglob("*")}
+    response = upload(backend, run, files={"file": (filename or None, media_bytes(2_000))})
+    assert response.status_code in (202, 422), response.text
+    made = {path.relative_to(backend.home.path).parts[0] for path in {*backend.home.path.rglob("*")} - before}
+    assert made <= {"scores"}
+    if response.status_code == 202:
+        assert "/" not in response.json()["filename"]
+        assert len(response.json()["filename"]) <= 200
 
 
 def test_a_run_on_precomputed_features_scores_no_clip_and_says_why(backend: Backend, run: str) -> None:
