@@ -10,7 +10,7 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import prod
 from pathlib import Path
 from statistics import median
@@ -101,10 +101,31 @@ def seconds_of(spec: RunSpec, dataset_id: str, earlier: Iterable[IndexEntry]) ->
     newest = sorted(same or alike, key=lambda entry: entry.created_ms)[-BASIS_RUNS:]
     if not newest:
         return None, None
-    each = [((entry.finished_ms or 0) - (entry.started_ms or 0)) / 1_000 / entry.epoch for entry in newest]
+    start_s, epoch_s = _start_and_epoch_s([(entry.epoch, _seconds(entry)) for entry in newest])
     words = "run" if len(newest) == 1 else "runs"
     method = spec.objective.kind if same else "other methods"
-    return spec.epochs * median(each), f"{len(newest)} finished {words} of {method} on this dataset"
+    return start_s + spec.epochs * epoch_s, f"{len(newest)} finished {words} of {method} on this dataset"
+
+
+def _seconds(entry: IndexEntry) -> float:
+    return ((entry.finished_ms or 0) - (entry.started_ms or 0)) / 1_000
+
+
+def _start_and_epoch_s(runs: Sequence[tuple[int, float]]) -> tuple[float, float]:
+    """Returns the seconds that a run takes before its first epoch, and those of an epoch.
+
+    Runs of one length do not tell the two apart: then all counts as epochs.
+
+    Args:
+        runs: epochs and seconds of each, at least one.
+    """
+    (few, short_s), (many, long_s) = min(runs), max(runs)
+    if many > few:
+        epoch_s = (long_s - short_s) / (many - few)
+        start_s = short_s - few * epoch_s
+        if epoch_s > 0 and start_s >= 0:
+            return start_s, epoch_s
+    return 0.0, median(seconds / epochs for epochs, seconds in runs)
 
 
 def memory_of(spec: RunSpec, workers: Iterable[Beat]) -> int | None:

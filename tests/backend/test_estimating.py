@@ -7,9 +7,13 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from backend.estimating import count_clips, memory_of
+import pytest
+
+from backend.estimating import count_clips, memory_of, seconds_of
+from backend.live import IndexEntry
 from tests.backend.conftest import Backend, wait_for
 from tests.backend.folders import write_dataset
+from worker.contract.record import JobFacts
 from worker.contract.resources import Beat, RunEstimate
 from worker.contract.spec import AvDigits, Folder, Manifest, PreprocessSpec, RunSpec
 
@@ -85,3 +89,29 @@ def test_memory_is_that_of_a_gpu_else_of_this_machine_where_its_worker_is() -> N
     assert memory_of(spec.model_copy(update={"device": "cpu"}), [beat(), gpu]) == machine
     assert memory_of(spec, [beat(host="elsewhere")]) is None
     assert memory_of(spec, [beat(queue="score")]) is None
+
+
+@pytest.mark.parametrize(
+    ("runs", "epochs", "seconds"),
+    [
+        ([(10, 60.0)], 20, 120.0),  # one length does not tell the start from the epochs
+        ([(2, 24.0), (20, 60.0)], 100, 220.0),  # 20 s to start, 2 s an epoch
+        ([(20, 60.0), (2, 24.0), (10, 40.0)], 50, 120.0),
+        ([(2, 24.0), (20, 22.0)], 10, 10 * (12.0 + 1.1) / 2),  # a busy machine: the longer was the quicker
+        ([(10, 10.0), (20, 40.0)], 30, 30 * 1.5),  # would start before its beginning
+    ],
+)
+def test_the_start_of_a_run_is_not_counted_for_each_epoch(
+    runs: list[tuple[int, float]], epochs: int, seconds: float
+) -> None:
+    spec = RunSpec.model_validate({"dataset": {"id": "clips"}, "epochs": epochs})
+    facts = JobFacts(dataset_id="clips", encoder=spec.encoder.kind, objective=spec.objective.kind)
+    earlier = [
+        IndexEntry(
+            id=f"run-{number}", state="finished", created_ms=number, started_ms=1_000,
+            finished_ms=1_000 + round(1_000 * took), facts=facts, epoch=length,
+        )
+        for number, (length, took) in enumerate(runs)
+    ]  # fmt: skip
+    assert seconds_of(spec, "clips", earlier)[0] == pytest.approx(seconds)
+    assert seconds_of(spec, "other", earlier) == (None, None)
