@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 import streamlit as st
@@ -14,12 +15,35 @@ from frontend.ui.words import ENDED
 from worker.contract.resources import Run
 
 MOST_COMPARED: Final = 8
+NEWEST: Final = 50
+"""Finished runs among which one of another method is looked for."""
 
 
 def relatives(run: Run) -> list[str]:
     """Returns the ids to compare a run with: itself, the runs it builds on, and the newest that build on it."""
     above = [origin.run_id for origin in run.derived_from]
     return list(dict.fromkeys([run.id, *above, *run.derived_runs[::-1]]))[:MOST_COMPARED]
+
+
+def rival(run: Run, others: Iterable[Run]) -> str | None:
+    """Returns the run of another method to compare a run with, None where there is none: with its seed if possible.
+
+    Args:
+        run: one that no other builds on.
+        others: finished runs on its dataset, newest first.
+    """
+    of_other_methods = [other for other in others if other.spec.objective.kind != run.spec.objective.kind]
+    same_seed = [other for other in of_other_methods if other.spec.seed == run.spec.seed]
+    return next((other.id for other in same_seed or of_other_methods), None)
+
+
+def _compared(run: Run) -> list[str]:
+    ids = relatives(run)
+    if len(ids) == 1 and run.resolved_spec is not None:
+        dataset = run.resolved_spec.dataset_id
+        newest = client().runs(state="finished", dataset=dataset, limit=NEWEST, sort="-created_at").items
+        ids += filter(None, [rival(run, newest)])
+    return ids
 
 
 def draw(run: Run) -> None:
@@ -40,9 +64,10 @@ def draw(run: Run) -> None:
         "Compare",
         key="compare_run",
         icon=":material/stacked_line_chart:",
-        help="With the runs that it builds on and those that build on it; others can be added there.",
+        help="With the runs that it builds on and those that build on it, else with the newest of another method; "
+        "others can be added there.",
     ):
-        links.go("compare", runs=",".join(relatives(run)))
+        links.go("compare", runs=",".join(_compared(run)))
     if st.button("Test a clip", key="run_test_clip", icon=":material/movie:", disabled=run.summary is None):
         links.go("test_clip", run=run.id)
     if run.state in ENDED and st.button(

@@ -12,7 +12,7 @@ from frontend.ui.panels.configuration import flatten
 from frontend.ui.panels.header import situation, waited_dataset
 from frontend.ui.panels.preparation import preparation_words
 from frontend.ui.panels.run_actions import each
-from frontend.ui.panels.run_buttons import relatives
+from frontend.ui.panels.run_buttons import relatives, rival
 from frontend.ui.panels.run_table import row_of, table_of
 from frontend.ui.panels.samples import brushed, sample_table
 from frontend.ui.panels.score_batch import progress_words
@@ -39,6 +39,7 @@ from worker.contract.errors import ConflictError, FieldProblem, InvalidRequestEr
 from worker.contract.resources import DamagedFolder, PrepareProgress, Run, RunProgress, RunSeries, Webhook
 from worker.contract.score_batches import BatchProgress
 from worker.contract.scores import ClassByModality, DistributionByModality, GapInTraining
+from worker.contract.spec import RunSpec
 from worker.contract.spec.objectives.teachers import Umt
 from worker.contract.spec.registry import DATASETS
 from worker.contract.subsets import Origin
@@ -278,6 +279,20 @@ def test_a_run_is_compared_with_those_that_it_builds_on_and_that_build_on_it() -
     assert relatives(run(derived_from=[origin], derived_runs=["run-2", "run-3"])) == [
         "run-1", "run-0", "run-3", "run-2",
     ]  # fmt: skip
+
+
+def test_a_run_that_stands_alone_is_compared_with_the_newest_of_another_method() -> None:
+    def other(run_id: str, kind: str, seed: int) -> Run:
+        return run(id=run_id, spec=run().spec.model_copy(update={"objective": objective(kind), "seed": seed}))
+
+    def objective(kind: str) -> Any:
+        return RunSpec.model_validate({"dataset": {"id": "clips"}, "objective": {"kind": kind}}).objective
+
+    alone = other("run-1", "joint", 4)
+    assert rival(alone, [alone, other("run-4", "joint", 4)]) is None
+    found = [alone, other("run-3", "multi-head", 1), other("run-2", "gmm-adaptive", 4), other("run-0", "multi-head", 4)]
+    assert rival(alone, found) == "run-2"
+    assert rival(alone, found[:2]) == "run-3"
 
 
 def test_samples_are_asked_for_as_filtered(api: RecordedApi, open_page: Open) -> None:
