@@ -207,6 +207,18 @@ def against_alone(report: SplitReport, split: Split, solo: Mapping[str, Solo]) -
     return found
 
 
+def weak_modality(report: SplitReport) -> str | None:
+    """Returns the modality that reads clearly fewer clips right; None where both read about as many, or one is absent.
+
+    Args:
+        report: of an epoch.
+    """
+    audio, visual = report.accuracy.audio, report.accuracy.visual
+    if audio is None or visual is None or abs(audio - visual) < LEAST_CHANGE:
+        return None
+    return "audio" if audio < visual else "visual"
+
+
 def counted(document: Mapping[str, Any]) -> list[Finding]:
     """Returns what the API counted of the clips' quality: faults of a dominant group, content of two splits.
 

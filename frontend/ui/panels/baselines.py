@@ -12,7 +12,7 @@ from frontend.ui.service import client
 from worker.contract.errors import GapscopeError
 from worker.contract.resources import Run
 
-KINDS: Final[dict[str, str]] = {"audio": "audio-only", "visual": "visual-only"}
+SOLO_KINDS: Final[dict[str, str]] = {"audio": "audio-only", "visual": "visual-only"}
 ASK_AGAIN_S: Final = 30
 MOST_ASKED: Final = 50
 
@@ -30,7 +30,7 @@ def solo_of(run: Run) -> dict[str, Solo]:
 @st.cache_data(ttl=ASK_AGAIN_S, max_entries=128, show_spinner=False)
 def _solo_of(run_id: str, dataset_id: str, _run: Run) -> dict[str, Solo]:
     found = {}
-    for name, kind in KINDS.items():
+    for name, kind in SOLO_KINDS.items():
         runs = client().runs(state="finished", objective=kind, dataset=dataset_id, limit=MOST_ASKED).items
         best = chosen(_run, [run for run in runs if run.id != run_id], name)
         if best is not None:
@@ -46,7 +46,7 @@ def chosen(run: Run, candidates: list[Run], modality: str) -> Solo | None:
         candidates: finished runs on one modality, newest first.
         modality: audio or visual.
     """
-    fit = [one for one in candidates if _comparable(run, one) and one.spec.objective.kind == KINDS[modality]]
+    fit = [one for one in candidates if _comparable(run, one) and one.spec.objective.kind == SOLO_KINDS[modality]]
     for one in sorted(fit, key=lambda other: other.spec.seed != run.spec.seed):
         accuracy = getattr(one.summary.accuracy, modality) if one.summary else None
         if one.summary is not None and accuracy is not None:

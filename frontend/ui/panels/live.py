@@ -16,7 +16,7 @@ from frontend.ui.charts.saving import Caption
 from frontend.ui.history import History, MixtureName, Split
 from frontend.ui.links import link
 from frontend.ui.panels import chart, epoch_controls, header, live_more, result
-from frontend.ui.panels.baselines import solo_of
+from frontend.ui.panels.baselines import SOLO_KINDS, solo_of
 from frontend.ui.panels.preparation import preparation_words
 from frontend.ui.service import client
 from worker.contract.errors import GapscopeError
@@ -174,7 +174,7 @@ def _diagnosis(run: Run, history: History, shown: EpochFinished, split: Split) -
 
 
 def _next_steps(run: Run, report: SplitReport) -> None:
-    """Links what a reader does next: look at the most one-sided clip, train against the imbalance."""
+    """Links what a reader does next: the most one-sided clips, training against the imbalance, the weak one alone."""
     with st.container(horizontal=True, key="next_steps"):
         link("run", "Open the most one-sided clips", icon=":material/grid_view:", run=run.id, tab="Samples")
         assert report.correctness is not None
@@ -183,6 +183,10 @@ def _next_steps(run: Run, report: SplitReport) -> None:
         if run.spec.objective.kind != against and one_sided > ONE_SIDED_SHARE * report.num_samples:
             words_of = "The same data and seed with the GMM-guided adaptive loss"
             link("new_run", words_of, icon=":material/rocket_launch:", clone=run.id, objective=against)
+        weak = diagnosis.weak_modality(report)
+        if weak is not None and weak not in solo_of(run):
+            words_of = f"{weak.capitalize()} alone: what can it reach?"
+            link("new_run", words_of, icon=":material/science:", clone=run.id, objective=SOLO_KINDS[weak])
 
 
 def _of_quality(run_id: str, epoch: int, split: Split) -> list[diagnosis.Finding]:

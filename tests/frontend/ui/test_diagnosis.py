@@ -138,3 +138,13 @@ def test_no_finding_claims_a_cause() -> None:
             text = f"{finding.title} {finding.text}".lower()
             for word in ("because", "cause", "due to", "thanks", "suppress", "cure", "disease"):
                 assert word not in text
+
+
+@pytest.mark.parametrize(
+    ("audio", "visual", "weak"),
+    [(0.6, 0.85, "audio"), (0.85, 0.6, "visual"), (0.8, 0.81, None), (None, 0.8, None), (0.8, None, None)],
+)
+def test_the_weak_modality_is_the_one_that_reads_clearly_fewer_clips_right(
+    audio: float | None, visual: float | None, weak: str | None
+) -> None:
+    assert diagnosis.weak_modality(report(audio=audio, visual=visual)) == weak

@@ -295,6 +295,10 @@ def test_a_run_that_stands_alone_is_compared_with_the_newest_of_another_method()
     assert rival(alone, found[:2]) == "run-3"
 
 
+def test_a_weak_modality_that_was_never_trained_alone_is_offered(api: RecordedApi, open_page: Open) -> None:
+    assert "Audio alone: what can it reach?" in texts(open_page("run", run="run-1"))
+
+
 def test_samples_are_asked_for_as_filtered(api: RecordedApi, open_page: Open) -> None:
     app = open_page("run", run="run-1", tab="Samples", gap_min="-0.9", gap_max="-0.5", sample="clip-2")
     app.selectbox(key="samples_label").select("cat").run()
