@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-
+import numpy as np
 import pytest
 import torch
 
@@ -17,7 +16,9 @@ from worker.engine.inputs import check_inputs
 from worker.engine.steps import EpochDone, StepDone
 from worker.engine.train import Trainer
 
-FIRST_WEIGHTS = "117759890057e2ac"
+FIRST_WEIGHTS = -4.7145828
+"""All weights of the small CNN pair at seed 3, by name, each times the cosine of its place: processors round the last
+digits of a draw apart."""
 
 
 @pytest.fixture
@@ -101,10 +102,9 @@ def test_dropout_depends_on_the_seed_alone_and_survives_a_resume(bench) -> None:
 
 def test_the_first_weights_of_the_default_model_never_change(bench) -> None:
     model = build_model(bench.run_spec(encoder=SmallCnn(), seed=3), 10)
-    digest = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
-        digest.update(name.encode() + value.numpy().tobytes())
-    assert digest.hexdigest()[:16] == FIRST_WEIGHTS
+    weights = np.concatenate([value.numpy().ravel() for _, value in sorted(model.state_dict().items())])
+    places = np.cos(np.arange(len(weights)))
+    assert float(weights.astype(np.float64) @ places) == pytest.approx(FIRST_WEIGHTS, abs=1e-5)
 
 
 @pytest.mark.parametrize("encoder", [SmallCnn(), ResNet18(), Torchvision(name="shufflenet_v2_x0_5")], ids=repr)
