@@ -19,6 +19,7 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from backend.limits import is_form
 from backend.problems import answer, answer_http, invalid_field
 from worker.contract import keys
 from worker.contract.errors import ConflictError, GapscopeError, UnavailableError
@@ -148,7 +149,7 @@ def _slot(scope: Scope, key: str) -> str:
 
 async def _fingerprint(scope: Scope, headers: Headers, receive: Receive) -> tuple[str, Receive]:
     digest = hashlib.sha256(scope["query_string"])
-    if headers.get("content-type", "").startswith("multipart/"):
+    if is_form(headers):
         digest.update(headers.get("content-length", "").encode())
         return digest.hexdigest(), receive
     messages: list[Message] = []

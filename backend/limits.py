@@ -16,6 +16,11 @@ FORM_OVERHEAD = MIB
 """What the other fields and the boundaries of an upload may add."""
 
 
+def is_form(headers: Headers) -> bool:
+    """Returns whether a body is a form, which goes to disk as it comes in; every other one is read into memory."""
+    return headers.get("content-type", "").strip().lower().startswith("multipart/form-data")
+
+
 class BodyLimit:
     """ASGI middleware that ends a request whose body is over its limit; uploads have limits of their own."""
 
@@ -36,8 +41,8 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        limit = self._uploads.get(scope["path"].rstrip("/"), self._max_body)
         headers = Headers(scope=scope)
+        limit = self._uploads.get(scope["path"].rstrip("/"), self._max_body) if is_form(headers) else self._max_body
         if (encoding := headers.get("content-encoding", "identity").lower()) != "identity":
             await answer(_encoded(encoding).problem(), {"Connection": "close"})(scope, receive, send)
             return

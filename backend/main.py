@@ -71,7 +71,7 @@ from backend.routes import annotations as annotation_routes
 from backend.run_jobs import RunJobs
 from backend.sample_queries import SampleQueries
 from backend.score_jobs import ScoreJobs
-from backend.security import MediaSigner, OriginGuard, ui_origins
+from backend.security import MediaSigner, OriginGuard
 from backend.series import SeriesReader
 from backend.store_retention import StoreRetention
 from backend.stores import Stores
@@ -81,6 +81,7 @@ from backend.tables import Tables
 from backend.trash import Trash
 from backend.upload_slots import UploadSlots
 from backend.webhooks import Webhooks
+from worker.contract.hosts import own_origins
 from worker.contract.layout import Home
 from worker.contract.ledger import Ledger
 from worker.contract.settings import Settings, load_settings
@@ -252,7 +253,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(OriginGuard, settings=settings)
     app.add_middleware(
         CORSMiddleware,
-        allow_origins=ui_origins(settings),
+        allow_origins=own_origins(settings.ui_origin),
         allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
         allow_headers=["content-type", "idempotency-key", "range", "last-event-id"],
         expose_headers=["location", "content-range", "accept-ranges", "retry-after"],

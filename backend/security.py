@@ -10,17 +10,17 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import hmac
-import ipaddress
 import os
 import secrets
 import time
 from pathlib import Path
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from backend.problems import ForbiddenError, answer
+from worker.contract.hosts import is_own_host, netloc_of, own_origins
 from worker.contract.settings import Settings
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -28,42 +28,6 @@ SIGNATURE_LIFE_S = 3_600
 SIGNATURE_STEP_S = 600
 """Addresses of the same file stay the same for so long: a page drawn anew restarts no player and loads no poster."""
 KEY_BYTES = 32
-_LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
-
-
-def is_loopback(host: str) -> bool:
-    """Returns whether a host (a name or an address, without port) is this machine itself."""
-    name = host.strip("[]").lower()
-    if name == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
-
-
-def is_dotted_name(netloc: str) -> bool:
-    """Returns whether a Host is a name that anybody could make point to any address: no address, no bare word.
-
-    A port may be published on loopback (containers) where the server itself cannot see it.
-    """
-    try:
-        name = urlsplit(f"//{netloc}").hostname or ""
-        ipaddress.ip_address(name)
-    except ValueError:
-        return "." in netloc
-    return False
-
-
-def ui_origins(settings: Settings) -> list[str]:
-    """Returns the UI's origin in each spelling of loopback, or nothing where no UI is set."""
-    if settings.ui_origin is None:
-        return []
-    parts = urlsplit(settings.ui_origin.rstrip("/"))
-    if parts.hostname is None or not is_loopback(parts.hostname):
-        return [f"{parts.scheme}://{parts.netloc}"]
-    port = f":{parts.port}" if parts.port else ""
-    return [f"{parts.scheme}://{name}{port}" for name in _LOOPBACK_NAMES]
 
 
 class OriginGuard:
@@ -71,8 +35,8 @@ class OriginGuard:
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
-        self._ui = frozenset(ui_origins(settings))
-        self._own_host = urlsplit(settings.public_url).netloc.lower() if settings.public_url else None
+        self._ui = frozenset(own_origins(settings.ui_origin))
+        self._own_host = netloc_of(settings.public_url) if settings.public_url else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers 403 or hands the request on."""
@@ -86,8 +50,7 @@ class OriginGuard:
     def _refusal(self, scope: Scope, headers: Headers) -> str | None:
         host = headers.get("host", "").lower()
         server = scope.get("server")
-        on_loopback = server is not None and is_loopback(str(server[0]))
-        if not self._is_own(host) and (on_loopback or is_dotted_name(host)):
+        if not is_own_host(host, self._own_host, str(server[0]) if server else None):
             return (
                 f"Expected a loopback Host such as 127.0.0.1; got {host[:80]!r}. Use the address that `up` prints, or "
                 "set GAPSCOPE_PUBLIC_URL if this is the API's."
@@ -96,28 +59,13 @@ class OriginGuard:
             return None
         origin = headers.get("origin")
         if origin is not None:
-            netloc = _netloc(origin)
+            netloc = netloc_of(origin)
             if origin in self._ui or (netloc and netloc in {host, self._own_host}):
                 return None
             return f"Expected the UI's origin; got {origin[:80]!r}. Set GAPSCOPE_UI_ORIGIN if this is your UI."
         if headers.get("sec-fetch-site") == "cross-site":
             return "Another web page sent this request (Sec-Fetch-Site: cross-site). Use the UI or the API itself."
         return None
-
-    def _is_own(self, host: str) -> bool:
-        if host == self._own_host:
-            return True
-        try:
-            return is_loopback(urlsplit(f"//{host}").hostname or "")
-        except ValueError:
-            return False
-
-
-def _netloc(origin: str) -> str:
-    try:
-        return urlsplit(origin).netloc.lower()
-    except ValueError:  # such as a bracket that is not closed
-        return ""
 
 
 class MediaSigner:

@@ -37,7 +37,7 @@ class AuditLog:
             "role": role,
             "client": client,
             "method": method,
-            "path": path[:MAX_PATH],
+            "path": path.encode("ascii", "replace").decode()[:MAX_PATH],
             "status": status,
         }
         line = json.dumps(record).encode() + b"\n"

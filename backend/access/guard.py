@@ -18,12 +18,13 @@ from backend.access.rates import RateLimit
 from backend.access.tickets import PARAMETER, Tickets
 from backend.places import LOCAL_USER
 from backend.problems import ForbiddenError, answer
-from backend.security import SAFE_METHODS, MediaSigner, is_loopback
+from backend.security import SAFE_METHODS, MediaSigner
 from worker.contract.errors import GapscopeError, TooManyError
+from worker.contract.hosts import is_loopback
 from worker.contract.settings import Settings
 
 FAILURES_PER_MINUTE: Final = 30
-"""Wrong keys that one address may show."""
+"""Wrong keys that one address may show, and refusals of it that are written down."""
 READER_POSTS: Final = ("/runs/estimate", "/access/tickets")
 """POSTs that change nothing."""
 
@@ -66,7 +67,7 @@ class Access:
         self, app: ASGIApp, settings: Settings, prefix: str, keys: KeyStore, tickets: Tickets, signer: MediaSigner
     ) -> None:
         self._app = app
-        self._auth = settings.auth
+        self._auth = "on" if settings.asks_for_keys else settings.auth
         self._prefix = prefix
         self._open = frozenset({f"{prefix}/health/live"})
         self._keys = keys
@@ -74,6 +75,7 @@ class Access:
         self._signer = signer
         self._requests = RateLimit(settings.requests_per_minute)
         self._failures = RateLimit(FAILURES_PER_MINUTE)
+        self._noted = RateLimit(FAILURES_PER_MINUTE)
         self._audit = AuditLog(settings.home, settings.max_audit_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -149,8 +151,7 @@ class Access:
         return key
 
     def _refuse_wrong(self, scope: Scope, what: str) -> NoReturn:
-        client = scope.get("client")
-        if wait_s := self._failures.wait_s(client[0] if client else ""):
+        if wait_s := self._failures.wait_s(_address(scope)):
             raise _TooFastError(wait_s)
         raise KeyNeededError(
             f"This {what} is not valid here: it is mistyped, or was revoked, or has expired. Ask for a new one.",
@@ -162,12 +163,13 @@ class Access:
             return
         if scope["method"] == "OPTIONS":
             return
-        client = scope.get("client")
+        if record.refused and self._noted.wait_s(_address(scope)):  # a flood must not push out what others did
+            return
         caller = record.caller
         self._audit.write(
             caller="refused" if record.refused else caller.name if caller else "nobody",
             role=caller.role if caller else "",
-            client=client[0] if client else "",
+            client=_address(scope),
             method=scope["method"],
             path=scope["path"],
             status=record.status,
@@ -202,8 +204,8 @@ class _TooFastError(TooManyError):
 def required_role(scope: Scope, prefix: str) -> Role:
     """Returns the least role that may send a request.
 
-    Readers look at everything; runners launch, cancel, tag and delete what can be brought back; what is final
-    (datasets, stores, purges, the trash) or concerns the server is an admin's.
+    Readers look at everything; runners launch, cancel, tag, and delete runs (which can be brought back), scores and
+    subsets; what else is final (datasets, stores, purges, the trash) or concerns the server is an admin's.
     """
     path = scope["path"].removeprefix(prefix)
     if scope["method"] in SAFE_METHODS or (scope["method"] == "POST" and path in READER_POSTS):
@@ -216,6 +218,11 @@ def required_role(scope: Scope, prefix: str) -> Role:
     ):
         return "admin"
     return "runner"
+
+
+def _address(scope: Scope) -> str:
+    client = scope.get("client")
+    return str(client[0]) if client else ""
 
 
 def _number(text: str | None) -> int | None:

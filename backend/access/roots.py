@@ -23,7 +23,7 @@ def require_open(settings: Settings, document: Any, field: str) -> None:
         InvalidRequestError: code `outside-data-roots`; `no-data-roots` where keys are asked for and no root is set.
     """
     for name, path in named_paths(document, field):
-        if not settings.data_roots and settings.auth == "on":
+        if not settings.data_roots and settings.asks_for_keys:
             raise invalid_field(
                 name,
                 expected="data of a folder that is open to users",
@@ -42,19 +42,20 @@ def require_open(settings: Settings, document: Any, field: str) -> None:
             )
 
 
-def require_still_open(settings: Settings, path: Path) -> None:
-    """Passes a file of a prepared dataset that lies, links followed, under the data roots or in the home.
+def require_still_open(settings: Settings, path: Path, made: Path) -> None:
+    """Passes a file of a prepared dataset that lies, links followed, under the data roots or among its own clips.
 
-    A clip may have been swapped for a link since the preparation looked at it.
+    A clip may have been swapped for a link since the preparation looked at it; the home holds keys.
 
     Args:
         settings: of this server.
         path: of the file.
+        made: DatasetFolder.clips, where clips lie that were uploaded or made.
 
     Raises:
         NotFoundError: code `media-outside-roots`.
     """
-    if settings.data_roots and not is_within(path, (*settings.data_roots, settings.home)):
+    if settings.data_roots and not is_within(path, (*settings.data_roots, made)):
         raise NotFoundError(
             f"{path.name} lies outside the folders that are open to users (GAPSCOPE_DATA_ROOTS). Move it there and "
             "prepare the dataset anew.",

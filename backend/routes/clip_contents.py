@@ -88,7 +88,7 @@ async def read_waveform(dataset_id: DatasetId, sample_id: SampleId, services: Us
     await run_in_threadpool(services.tools.record, "dataset", dataset_id)
     contents = await run_in_threadpool(contents_of, services.stores, dataset_id, sample_id)
     if (path := contents.clip.audio or contents.clip.video) is not None:
-        require_still_open(services.settings, path)
+        require_still_open(services.settings, path, services.home.dataset(dataset_id).clips)
     return await contents.waveform(services.derivatives)
 
 

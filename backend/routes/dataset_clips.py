@@ -185,5 +185,5 @@ async def read_clip_media(
     path = clip.video if access.track == "video" else clip.audio
     if path is None:
         raise NotFoundError(f"The sample {sample_id!r} has no separate sound file.", code="media-not-found")
-    require_still_open(services.settings, path)
+    require_still_open(services.settings, path, services.home.dataset(dataset_id).clips)
     return serve(path if access.original else await services.derivatives.playable(path), request)

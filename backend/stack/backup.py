@@ -75,7 +75,8 @@ def backup(home: Path, target: Path, *, stores: bool = True, tell: Tell = lambda
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     jobs = {}
     try:
-        with partial.open("wb") as file:
+        # It holds the keys' digests and what signs tickets: nobody else's to read.
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
                 writing = _Writing(tar)
                 for name in TOP:
@@ -127,7 +128,7 @@ def restore(source: Path, home: Path, *, tell: Tell = lambda line: None) -> Summ
             code="home-not-empty",
         )
     fresh = home.with_name(f".{home.name}.{os.getpid()}.restoring")
-    fresh.mkdir(parents=True)
+    fresh.mkdir(mode=0o700, parents=True)
     try:
         with tarfile.open(source, mode="r:") as tar:
             tar.extractall(fresh, filter="data")  # nothing leads outside, no devices, no set-user-id

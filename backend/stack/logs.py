@@ -23,7 +23,10 @@ def rotate(path: Path, max_bytes: int = MAX_LOG_BYTES) -> bool:
     try:
         if path.stat().st_size <= max_bytes:
             return False
-        shutil.copyfile(path, path.with_name(f"{path.name}.1"))
+        older = path.with_name(f"{path.name}.1")
+        older.touch(0o600)
+        older.chmod(0o600)
+        shutil.copyfile(path, older)
         os.truncate(path, 0)
     except OSError:  # a full disk must not stop the stack; the next turn tries again
         return False

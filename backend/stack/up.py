@@ -196,7 +196,14 @@ def up(
     home = _ready_home(settings.home)
     has_keys = any(key.revoked_at is None and key.name != local_key.NAME for key in KeyStore(home).all())
     host = ports.listening_address(host, has_keys=has_keys)
-    auth = auth or settings.auth == "on" or not ports.is_loopback(host)
+    if settings.auth == "auto" and settings.asks_for_keys and not has_keys:
+        raise StackError(
+            "GAPSCOPE_PUBLIC_URL or GAPSCOPE_UI_ORIGIN names another host, so others reach this Gapscope and every "
+            "caller needs an API key, and this home has none. Make one first: gapscope keys create YOUR-NAME --role "
+            "admin (with the same --home).",
+            code="no-api-keys",
+        )
+    auth = auth or settings.asks_for_keys or not ports.is_loopback(host)
     with HomeLock(home) as lock, local_key.of_this_stack(home, wanted=auth) as secret:
         processes.adopt_orphans()
         killed = record.kill_leftovers(home)

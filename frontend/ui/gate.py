@@ -1,12 +1,17 @@
-"""The door of the pages: without a session, a browser gets the login and nothing else."""
+"""The door of the pages: another web page gets nothing, and without a session a browser gets the login alone.
+
+The pages ask the API on their own, as this machine does: what comes in here passes none of the API's checks of origins.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import html
+import os
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 from typing import Final
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import parse_qs, quote
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
@@ -17,9 +22,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from frontend.client import GapscopeClient, discover
 from frontend.ui import sessions
 from worker.contract.errors import GapscopeError
+from worker.contract.hosts import is_own_host, netloc_of, own_origins
 
 LOGIN, LOGOUT, HEALTH = "/login", "/logout", "/_stcore/health"
+ORIGIN: Final = "GAPSCOPE_UI_ORIGIN"
 MAX_FORM_BYTES: Final = 8_192
+FORM_S: Final = 10.0
 PAGE: Final = (Path(__file__).parent / "login.html").read_text(encoding="utf-8")
 _HEADERS: Final = {
     "Cache-Control": "no-store",
@@ -36,8 +44,14 @@ class Gate:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hands on what comes with a session; everything else is led to the login."""
-        if scope["type"] not in ("http", "websocket") or not sessions.needs_login():
+        """Hands on what comes with a session, or from anybody where none is needed; the rest is led to the login."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        if (reason := foreign(scope)) is not None:
+            await _turn_away(scope, receive, send, 4403, PlainTextResponse(reason, 403, _HEADERS))
+            return
+        if not sessions.needs_login():
             await self._app(scope, receive, send)
             return
         path = scope["path"]
@@ -46,14 +60,43 @@ class Gate:
             await answer(scope, receive, send)
         elif path == HEALTH or sessions.key_of(session_id(scope)):
             await self._app(scope, receive, send)
-        elif scope["type"] == "websocket":
-            await receive()
-            await send({"type": "websocket.close", "code": 4401, "reason": "log in first"})
-        elif scope["method"] == "GET" and "text/html" in Headers(scope=scope).get("accept", ""):
+        elif (
+            scope["type"] == "http"
+            and scope["method"] == "GET"
+            and "text/html" in Headers(scope=scope).get("accept", "")
+        ):
             wanted = path + (f"?{scope['query_string'].decode('latin-1')}" if scope["query_string"] else "")
             await RedirectResponse(f"{LOGIN}?next={quote(wanted)}", 303, _HEADERS)(scope, receive, send)
         else:
-            await PlainTextResponse("Log in first.", 401, _HEADERS)(scope, receive, send)
+            await _turn_away(scope, receive, send, 4401, PlainTextResponse("Log in first.", 401, _HEADERS))
+
+
+async def _turn_away(scope: Scope, receive: Receive, send: Send, code: int, answer: Response) -> None:
+    """Sends a refusal: an answer, or to a websocket a code of its own."""
+    if scope["type"] == "http":
+        await answer(scope, receive, send)
+        return
+    await receive()
+    await send({"type": "websocket.close", "code": code, "reason": bytes(answer.body).decode()[:100]})
+
+
+def foreign(scope: Scope) -> str | None:
+    """Returns why a request comes from another web page, None where it does not: by Host, and by Origin where it acts.
+
+    Args:
+        scope: of a request or of a websocket; through the latter a page can do all that its reader can.
+    """
+    headers = Headers(scope=scope)
+    host, own = headers.get("host", "").lower(), os.environ.get(ORIGIN)
+    server = scope.get("server")
+    if not is_own_host(host, netloc_of(own) if own else None, str(server[0]) if server else None):
+        return f"Expected a loopback Host such as 127.0.0.1; got {host[:80]!r}. Set {ORIGIN} if this is your address."
+    if scope["type"] == "http" and scope["method"] in ("GET", "HEAD", "OPTIONS"):
+        return None
+    origin = headers.get("origin")
+    if origin is None or origin in own_origins(own) or netloc_of(origin) == host:
+        return None
+    return f"Another web page sent this: {origin[:80]!r}. Set {ORIGIN} if it is yours."
 
 
 def session_id(scope: Scope) -> str | None:
@@ -69,9 +112,10 @@ async def login(request: Request) -> Response:
     """Draws the login (GET), or begins a session (POST) for a key that the API knows."""
     if request.method != "POST":
         return _page("", request.query_params.get("next", "/"))
-    if not _is_own_page(request):
-        return PlainTextResponse("Another web page sent this.", 403, _HEADERS)
-    form = await _form(request)
+    try:
+        form = await asyncio.wait_for(_form(request), FORM_S)
+    except TimeoutError:
+        return PlainTextResponse("The form did not come in time.", 408, _HEADERS)
     wanted = _local(form.get("next", "/"))
     refusal = await run_in_threadpool(_refusal, form.get("key", "").strip())
     if refusal:
@@ -115,16 +159,6 @@ def _refusal(api_key: str) -> str:
     except GapscopeError as error:
         return error.detail
     return ""
-
-
-def _is_own_page(request: Request) -> bool:
-    origin = request.headers.get("origin")
-    if origin is None:
-        return True
-    try:
-        return urlsplit(origin).netloc == request.headers.get("host")
-    except ValueError:  # such as a bracket that is not closed
-        return False
 
 
 def _local(wanted: str) -> str:

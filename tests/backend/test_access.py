@@ -15,6 +15,7 @@ from backend.access.rates import RateLimit
 from backend.access.roots import require_still_open
 from tests.backend.conftest import Backend, serving
 from worker.contract.errors import ConflictError, GapscopeError, InvalidRequestError, NotFoundError
+from worker.contract.layout import Home
 from worker.contract.settings import Settings, load_settings
 
 DEMO = {"preset": "demo"}
@@ -239,14 +240,56 @@ def test_lists_in_the_environment_are_split(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_clip_that_was_swapped_for_a_link_out_of_the_roots_is_not_served(tmp_path: Path) -> None:
     roots = (tmp_path / "open",)
     settings = Settings(home=tmp_path / "home", redis_url="redis://127.0.0.1:1/0", data_roots=roots)
-    for folder in ("open", "home", "secret"):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "clip.mp4").write_bytes(b"clip")
+    made = Home(settings.home).dataset("mine").clips
+    for folder in (tmp_path / "open", tmp_path / "secret", made):
+        folder.mkdir(parents=True)
+        (folder / "clip.mp4").write_bytes(b"clip")
+    (settings.home / "local.key").write_text("gsk_secret")
     (tmp_path / "open" / "link.mp4").symlink_to(tmp_path / "secret" / "clip.mp4")
-    require_still_open(settings, tmp_path / "open" / "clip.mp4")
-    require_still_open(settings, tmp_path / "home" / "clip.mp4")
-    for path in (tmp_path / "open" / "link.mp4", tmp_path / "open" / ".." / "secret" / "clip.mp4"):
+    (tmp_path / "open" / "key.mp4").symlink_to(settings.home / "local.key")
+    require_still_open(settings, tmp_path / "open" / "clip.mp4", made)
+    require_still_open(settings, made / "clip.mp4", made)
+    for name in ("link.mp4", "../secret/clip.mp4", "key.mp4", "../home/local.key"):
         with pytest.raises(NotFoundError) as refused:
-            require_still_open(settings, path)
+            require_still_open(settings, tmp_path / "open" / name, made)
         assert refused.value.code == "media-outside-roots"
-    require_still_open(settings.model_copy(update={"data_roots": ()}), tmp_path / "secret" / "clip.mp4")
+    require_still_open(settings.model_copy(update={"data_roots": ()}), tmp_path / "secret" / "clip.mp4", made)
+
+
+@pytest.mark.parametrize(
+    ("addresses", "status"),
+    [
+        ({"public_url": "https://gapscope.example.org/api"}, 401),
+        ({"ui_origin": "https://gapscope.example.org"}, 401),
+        ({"public_url": "http://127.0.0.1:8000", "ui_origin": "http://localhost:8501"}, 200),
+        ({"public_url": "https://gapscope.example.org", "auth": "off"}, 200),
+    ],
+)
+def test_behind_a_proxy_every_caller_needs_a_key_though_it_comes_from_loopback(
+    valkey_server: Any, tmp_path: Path, addresses: dict[str, Any], status: int
+) -> None:
+    with serving(Settings(home=tmp_path / "home", redis_url=valkey_server.url, **addresses)) as backend:
+        assert backend.http.get("/runs").status_code == status
+
+
+def test_a_flood_of_strangers_does_not_push_out_what_others_did(closed: Backend) -> None:
+    closed.http.post("/runs", json=DEMO, headers=bearer(closed, "runner", "Grace"))
+    for number in range(60):
+        assert closed.http.get(f"/{'ä' * 400}{number}").status_code == 401
+    lines = audit(closed)
+    assert lines[0]["caller"].startswith("Grace (")
+    assert 1 < len(lines) < 20
+    assert max(len(json.dumps(line)) for line in lines) < 600
+
+
+RELATIVE = {"kind": "manifest", "path": "pyproject.toml"}
+"""Of the folder in which the backend happens to run."""
+
+
+def test_a_relative_path_is_no_way_around_the_roots(rooted: Backend) -> None:
+    rooted.problem(rooted.http.post("/datasets/check", json=RELATIVE), 422, "outside-data-roots")
+
+
+def test_a_relative_path_is_not_open_by_itself(closed: Backend) -> None:
+    answer = closed.http.post("/datasets/check", json=RELATIVE, headers=bearer(closed, "admin"))
+    closed.problem(answer, 422, "no-data-roots")

@@ -13,8 +13,9 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from backend.problems import ForbiddenError
-from backend.security import MediaSigner, OriginGuard, is_loopback, ui_origins
+from backend.security import MediaSigner, OriginGuard
 from tests.backend.conftest import UI, Backend, run_apart
+from worker.contract.hosts import is_loopback, own_origins
 from worker.contract.settings import Settings
 
 DEMO = {"preset": "demo"}
@@ -185,7 +186,7 @@ def test_loopback_is_told_from_the_rest(host: str, expected: bool) -> None:
 
 def test_ui_on_another_host_is_its_one_spelling(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, ui_origin="https://ui.example/")
-    assert ui_origins(settings) == ["https://ui.example"]
+    assert own_origins(settings.ui_origin) == ["https://ui.example"]
 
 
 def test_the_documentation_is_whole_without_the_internet(backend: Backend) -> None:
@@ -197,3 +198,11 @@ def test_the_documentation_is_whole_without_the_internet(backend: Backend) -> No
         for address in loaded:
             assert address.startswith("/docs-assets/"), address
             assert len(http.get(address).content) > 1_000
+
+
+@pytest.mark.parametrize("path", ["/scores", "/datasets/upload"])
+@pytest.mark.parametrize("kind", ["application/zip", "application/json", "multipart/mixed", ""])
+def test_only_a_form_may_be_as_long_as_an_upload(backend: Backend, path: str, kind: str) -> None:
+    body = b"x" * (backend.services.settings.max_body_bytes + 1)
+    headers = {"Idempotency-Key": "k", **({"Content-Type": kind} if kind else {})}
+    backend.problem(backend.http.post(path, content=body, headers=headers), 413, "body-too-large")

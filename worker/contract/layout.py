@@ -326,6 +326,7 @@ class Home:
             CorruptRecordError: when a later version made the home: nothing in it is touched.
         """
         self.require_known_format()
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         for folder in (self.runs, self.datasets, self.scores, self.batches, self.subsets, self.trash):
             folder.mkdir(parents=True, exist_ok=True)
         if not self.format_file.exists():

@@ -10,6 +10,7 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from worker.contract.events import MAX_EVENT_BYTES
+from worker.contract.hosts import is_public
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
@@ -31,8 +32,8 @@ class Settings(BaseSettings):
     ui_origin: str | None = Field(None, description="The UI's origin, the only one that CORS lets in.")
     auth: Literal["auto", "on", "off"] = Field(
         "auto",
-        description="Whether the API asks for keys. auto: wherever it listens on another address than loopback. off: "
-        "never, for a container whose port is published on loopback only.",
+        description="Whether the API asks for keys. auto: wherever it listens on another address than loopback, or "
+        "public_url or ui_origin names another host. off: never, for a container whose port is published on loopback.",
     )
     requests_per_minute: float = Field(6_000.0, gt=0, description="Requests that one API key may send in the long run.")
     max_audit_bytes: int = Field(50 * MIB, ge=65_536, description="Size at which the audit log is rotated.")
@@ -129,6 +130,12 @@ class Settings(BaseSettings):
     @classmethod
     def _split_at_colons(cls, value: Any) -> Any:
         return [part for part in value.split(os.pathsep) if part] if isinstance(value, str) else value
+
+    @property
+    def asks_for_keys(self) -> bool:
+        """Whether every caller needs a key, wherever the server listens: through a proxy the whole net is loopback."""
+        published = is_public(self.public_url) or is_public(self.ui_origin)
+        return self.auth == "on" or (self.auth == "auto" and published)
 
     def reserved_bytes(self, disk_bytes: int) -> int:
         """Returns the space of a disk of a size that stays free: new work is refused below it."""

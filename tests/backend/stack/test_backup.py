@@ -48,6 +48,18 @@ def test_a_restored_home_is_what_was_backed_up(home: Path, tmp_path: Path) -> No
     assert made.jobs["runs"] == 1
 
 
+def test_nobody_else_reads_a_home_or_its_backup(tmp_path: Path) -> None:
+    home, copy, again = tmp_path / "home", tmp_path / "copy.tar", tmp_path / "again"
+    mask = os.umask(0o022)
+    try:
+        Home(home).create()
+        backup(home, copy)
+        restore(copy, again)
+    finally:
+        os.umask(mask)
+    assert [path.stat().st_mode & 0o777 for path in (home, copy, again)] == [0o700, 0o600, 0o700]
+
+
 def test_a_torn_line_is_left_out_and_a_growing_file_is_whole(home: Path, tmp_path: Path) -> None:
     events = Home(home).run("run-1").events
     whole = read_events(events)

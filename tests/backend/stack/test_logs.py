@@ -17,7 +17,9 @@ def test_writer_goes_on_at_the_begin_of_a_rotated_log(tmp_path: Path) -> None:
     os.write(writer, b"new\n")
     os.close(writer)
     assert log.read_bytes() == b"new\n"
-    assert log.with_name("server.log.1").read_bytes() == b"old\n" * 100
+    older = log.with_name("server.log.1")
+    assert older.read_bytes() == b"old\n" * 100
+    assert [path.stat().st_mode & 0o777 for path in (log, older)] == [0o600, 0o600]
 
 
 def test_tail_is_the_last_lines_without_empty_ones(tmp_path: Path) -> None:

@@ -65,6 +65,10 @@ class TestRefusals:
     def test_address_that_others_reach_is_refused(self, tmp_path: Path) -> None:
         assert "API key, and this home has none" in refusal(tmp_path / "home", "--host", "0.0.0.0")
 
+    @pytest.mark.parametrize("name", ["GAPSCOPE_PUBLIC_URL", "GAPSCOPE_UI_ORIGIN"])
+    def test_an_address_of_a_proxy_needs_keys_as_one_that_others_reach(self, tmp_path: Path, name: str) -> None:
+        assert "names another host" in refusal(tmp_path / "home", **{name: "https://gapscope.example.org"})
+
     def test_given_server_that_is_not_there_is_named(self, tmp_path: Path) -> None:
         message = refusal(tmp_path / "home", GAPSCOPE_REDIS_URL="redis://127.0.0.1:1/0")
         assert "127.0.0.1:1/0 does not answer" in message
