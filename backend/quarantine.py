@@ -91,6 +91,8 @@ class Quarantine:
                     await asyncio.to_thread(self.found)
                 except RedisError as error:
                     log.debug("the quarantine waits for Redis: %s", error)
+                except Exception:  # it must go on: nobody else would name what is damaged
+                    log.exception("a look at the home failed")
         finally:
             self._stopping = True
 

@@ -79,8 +79,8 @@ class Sweep:
         self._swept_at = datetime.now(UTC)
         try:
             self._tools.usage.measure_if_due()
-        except (OSError, RedisError) as error:
-            log.warning("the home could not be measured: %s", error)
+        except Exception:  # the next minute must be swept all the same
+            log.exception("the home could not be measured")
 
     def facts(self) -> SweepFacts:
         """Returns what was deleted since this backend started."""

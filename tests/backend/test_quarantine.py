@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -286,3 +288,24 @@ def test_an_asker_is_not_kept_waiting_by_a_long_look(home: Home, monkeypatch: py
     with looked._lock:
         assert looked.found() == before
     assert looked.found() == []
+
+
+def test_one_look_that_fails_does_not_end_the_watch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    looks: list[float] = []
+
+    def look(self: Quarantine) -> list[object]:
+        looks.append(time.monotonic())
+        raise ValueError("an entry that nobody foresaw")
+
+    monkeypatch.setattr(quarantine, "FIRST_S", 0.01)
+    monkeypatch.setattr(Quarantine, "found", look)
+
+    async def watch() -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(Quarantine(Home(tmp_path), None).run(), 2)
+
+    asyncio.run(watch())
+    assert len(looks) > 1
+    assert "a look at the home failed" in caplog.text
