@@ -173,6 +173,24 @@ def test_leftovers_of_a_stack_that_ended_badly_are_removed_and_nothing_else(tmp_
     assert home_checks.check_leftovers(examined(tmp_path)).detail == "none"
 
 
+def test_clips_are_no_leftovers_whatever_they_are_called(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.create()
+    clips = home.dataset("mine").clips
+    for name in ("train/wedding.partial/1.mp4", ".upload-mine/1.mp4", "train/.1.mp4.123.partial"):
+        path = clips / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"clip")
+    table = home.dataset("clips").features / ".table.123.partial"  # of a dataset that is called clips
+    table.mkdir(parents=True)
+    for path in (*clips.rglob("*"), table):
+        os.utime(path, (0, 0))
+    before = set(clips.rglob("*"))
+    assert home_checks.check_leftovers(examined(tmp_path, fix=True)).verdict == "ok"
+    assert set(clips.rglob("*")) == before
+    assert not table.exists()
+
+
 def test_leftovers_are_left_alone_while_another_stack_serves_the_home(tmp_path: Path) -> None:
     Home(tmp_path).create()
     record.path_of(tmp_path).write_text("{}")
