@@ -112,8 +112,8 @@ class Stack:
         if entry.name == "server" and self._plan.server is not None and self._plan.server.is_damaged(words):
             raise DamagedServerFilesError(
                 f"The server's append-only files in {self._plan.server.folder} are damaged: {words[-1]}. Run "
-                f"`gapscope doctor --fix --home {self._plan.home}`: it keeps a copy and cuts off what is damaged; "
-                "what is lost there is rebuilt from the run folders."
+                f"`gapscope doctor --fix --home {self._plan.home}`: it sets them aside, and the run folders rebuild "
+                "what they held."
             )
         if self._was_ready:  # it came up once, so it may come up again: go on trying
             return
