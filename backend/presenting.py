@@ -102,15 +102,15 @@ _TOLD: set[str] = set()
 
 
 def readable(records: Iterable[JobRecord], show: Callable[[JobRecord], T]) -> list[T]:
-    """Returns what `show` makes of each record: one whose folder is gone or damaged must not hide the others."""
+    """Returns what `show` makes of each record: one whose folder cannot be read must not hide the others."""
     shown = []
     for record in records:
         try:
             shown.append(show(record))
-        except CorruptRecordError as error:
-            if error.detail not in _TOLD:  # once, not at each look at a list
-                _TOLD.add(error.detail)
-                log.warning("%s %s is left out of a list: %s", record.kind, record.id, error.detail)
+        except (CorruptRecordError, OSError) as error:
+            if str(error) not in _TOLD:  # once, not at each look at a list
+                _TOLD.add(str(error))
+                log.warning("%s %s is left out of a list: %s", record.kind, record.id, error)
     return shown
 
 

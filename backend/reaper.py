@@ -61,15 +61,23 @@ class Reaper:
         """
         self._rebuilder.run_if_emptied()
         if not self._settled:
-            self._rebuilder.bring_back_mended()
-            self._labels.settle()
-            self._tools.ledger.let_streams_go()
+            self._settle()
             self._settled = True
         active = {kind: self._tools.ledger.active(kind) for kind in keys.QUEUES}
         for record in self._tools.watch.look([record for found in active.values() for record in found], now):
             self._reap(record)
         for kind, records in active.items():
             self._send_lost(kind, [record for record in records if record.state == "queued"], now)
+
+    def _settle(self) -> None:
+        """Does what is due once; what one step runs into holds up neither the others nor the turns after."""
+        for step in (self._rebuilder.bring_back_mended, self._labels.settle, self._tools.ledger.let_streams_go):
+            try:
+                step()
+            except RedisError:  # all of it again in the next turn
+                raise
+            except Exception:
+                log.exception("a step of the reaper at the start failed; the next start tries it again")
 
     def _reap(self, record: JobRecord) -> None:
         reason = f"its worker {record.holder or ''} gave no sign of life for {self._tools.settings.stale_beat_s:g} s"

@@ -75,8 +75,8 @@ def labelled(facts: JobFacts, folder: RunFolder) -> JobFacts:
     """Returns a run's facts with the labels that people gave it, if they gave any and they can be read."""
     try:
         labels = read_labels(folder.labels)
-    except CorruptRecordError as error:
-        log.warning("%s", error.detail)
+    except (CorruptRecordError, OSError) as error:  # one file that the disk does not give hides no run
+        log.warning("%s", error)
         return facts
     return facts if labels is None else labels.on(facts)
 
@@ -120,7 +120,7 @@ class RunJobs:
         """Returns about what the runs that wait or train will still write into their folders."""
         tools, total = self._tools, 0
         for record in tools.ledger.active("run"):
-            with contextlib.suppress(CorruptRecordError):
+            with contextlib.suppress(GapscopeError, OSError):  # one that cannot be read must not refuse all the others
                 spec = run_spec(tools.home, record.id)
                 whole = run_bytes(
                     spec, self._datasets.num_clips(record.facts.dataset_id), tools.settings.max_samples_bytes

@@ -1,7 +1,7 @@
 """Webhooks: who is told when a run ends. A thread of its own, which holds up nothing and loses no message.
 
-Which runs are awaited and what still has to be sent lies in Redis, so a restarted backend goes on. A message is sent at
-least once: its id is the same each time, so a receiver can drop a second copy.
+Up to when ends were looked for and what is still to be sent lies in Redis, so a restarted backend goes on. A message is
+sent at least once: its id is the same each time, so a receiver can drop a second copy.
 """
 
 from __future__ import annotations
@@ -32,6 +32,12 @@ TICK_S: Final = 1.0
 PAUSES_S: Final = (5.0, 30.0, 120.0, 600.0, 3_600.0)
 """Pauses before the second, third, ... try; after the last a message is given up."""
 MAX_WAITING: Final = 1_000
+SEND_S: Final = 10.0
+"""A turn begins no message after so long: ends are looked for between."""
+REST_S: Final = 5.0
+"""An address that failed gets nothing for so long: each try of a dead one may take TIMEOUT."""
+LOOK_S: Final = 30.0
+"""How often all runs are asked when they ended, though none came or went: one may be resumed and end within a turn."""
 TIMEOUT: Final = httpx.Timeout(5.0, connect=3.0)
 SIGNATURE: Final = "X-Gapscope-Signature"
 
@@ -63,6 +69,9 @@ class Webhooks:
         self._settings = settings
         self._client = client
         self._ledger = ledger
+        self._seen: tuple[set[str], int] | None = None
+        self._looked = 0.0
+        self._failed: dict[str, float] = {}
 
     @property
     def urls(self) -> tuple[str, ...]:
@@ -70,10 +79,12 @@ class Webhooks:
         return self._settings.webhook_url
 
     async def run(self) -> None:
-        """Takes a turn each second, whatever a turn runs into; ends at once where no address is set."""
-        while self.urls:
+        """Takes a turn each second, whatever a turn runs into; ends after the first where no address is set."""
+        while True:
             try:
                 await asyncio.to_thread(self.turn, time.time())
+                if not self.urls:
+                    return
             except RedisError as error:
                 log.warning("webhooks wait for Redis: %s", error)
             except Exception:  # it must go on: nobody else would send what is due
@@ -81,24 +92,49 @@ class Webhooks:
             await asyncio.sleep(TICK_S)
 
     def turn(self, now: float) -> None:
-        """Looks for runs that ended, and sends what is due.
+        """Looks for runs that ended since the last turn, and sends what is due.
 
         Args:
             now: seconds since 1970.
         """
-        active = set(self._ledger.active_ids("run"))
-        awaited = {_text(run_id) for run_id in self._client.smembers(keys.WEBHOOK_RUNS)}
-        if new := active - awaited:
-            self._client.sadd(keys.WEBHOOK_RUNS, *new)
-        for run_id in awaited - active:
-            record = self._ledger.get("run", run_id)
-            if record is not None and record.ended:
-                self._queue(record)
-            if record is None or record.ended:
-                self._client.srem(keys.WEBHOOK_RUNS, run_id)  # after the message is kept
-        for message in self.waiting():
-            if message.due <= now:
+        if not self.urls:
+            self._client.delete(keys.WEBHOOK_MARK)  # what ends from now on is not for an address that is set later
+            return
+        seen = (set(self._ledger.active_ids("run")), self._ledger.count("run"))
+        if seen != self._seen or not 0.0 <= now - self._looked < LOOK_S:
+            self._look()
+            self._seen, self._looked = seen, now
+        begun = time.monotonic()
+        due = [message for message in self.waiting() if message.due <= now]
+        # An address that failed last comes last: however many are dead, the others are told first.
+        for message in sorted(due, key=lambda message: self._failed.get(message.url, 0.0)):
+            if not 0.0 <= now - self._failed.get(message.url, -REST_S) < REST_S:
                 self._send_waiting(message, now)
+                if time.monotonic() - begun >= SEND_S:
+                    return
+
+    def _look(self) -> None:
+        """Keeps a message for each run that ended since the mark, then moves the mark."""
+        time.sleep(0.002)  # the mark is the ms before this one, and all that is gone from the active set is older
+        seconds, microseconds = self._client.time()
+        until = seconds * 1_000 + microseconds // 1_000 - 1
+        mark = cast("str | None", self._client.get(keys.WEBHOOK_MARK))
+        if mark is not None:
+            for record in self._ledger.get_many("run", self._ended(int(mark), until)):
+                if record.ended:
+                    self._queue(record)
+        self._client.set(keys.WEBHOOK_MARK, until)
+
+    def _ended(self, after_ms: int, until_ms: int) -> list[str]:
+        """Returns the runs that ended in a span of the server's time, the first to end first."""
+        finished = f"{keys.job('run', '*')}->finished_ms"
+        newest = cast(
+            "list[tuple[str | bytes, str | bytes | None]]",
+            self._client.sort(
+                keys.jobs("run"), 0, MAX_WAITING, by=finished, get=["#", finished], desc=True, groups=True
+            ),
+        )
+        return [_text(run_id) for run_id, ms in reversed(newest) if after_ms < int(ms or 0) <= until_ms]
 
     def waiting(self) -> list[Message]:
         """Returns what still has to be sent, the oldest due first."""
@@ -134,8 +170,11 @@ class Webhooks:
 
     def _send_waiting(self, message: Message, now: float) -> None:
         if message.url not in self.urls or self._send(message):
+            self._failed.pop(message.url, None)
             self._client.hdel(keys.WEBHOOK_MESSAGES, message.id)
-        elif message.tries >= len(PAUSES_S):
+            return
+        self._failed[message.url] = now
+        if message.tries >= len(PAUSES_S):
             log.error("webhook %s: given up after %d tries", shown(message.url), message.tries + 1)
             self._client.hdel(keys.WEBHOOK_MESSAGES, message.id)
         else:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from backend.stack.errors import StackError
-from worker.contract.layout import HOME_FORMAT, sync_folder
+from worker.contract.layout import HOME_FORMAT, is_half_written, sync_folder
 
 MANIFEST: Final = "gapscope-backup.json"
 FORMAT: Final = 1
@@ -82,12 +82,13 @@ def backup(home: Path, target: Path, *, stores: bool = True, tell: Tell = lambda
                 for name in TOP:
                     for path in _files(home / name):
                         _add(writing, home, path)
+                # Listed before any is copied, what builds on others first: nothing is there without what it needs.
+                folders = {kind: sorted(_folders(home / kind)) for kind in reversed(JOBS)}
                 for kind in JOBS:
-                    folders = sorted(_folders(home / kind))
-                    jobs[kind] = len(folders)
-                    for folder in folders:
+                    jobs[kind] = len(folders[kind])
+                    for folder in folders[kind]:
                         _add_job(writing, home, folder, stores=stores)
-                    tell(f"{kind}: {len(folders)}")
+                    tell(f"{kind}: {jobs[kind]}")
                 document = {
                     "format": FORMAT,
                     "home_format": HOME_FORMAT,
@@ -155,8 +156,8 @@ def _folders(folder: Path) -> Iterator[Path]:
         yield from (path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
-def _files(path: Path) -> Iterator[Path]:
-    """Yields the regular files at or below a path, by name; what is half written is left out."""
+def _files(path: Path, *, are_clips: bool = False) -> Iterator[Path]:
+    """Yields the regular files at or below a path, by name; what is half written is left out, but never a clip."""
     if path.is_symlink() or not path.exists():
         return
     if path.is_file():
@@ -164,8 +165,8 @@ def _files(path: Path) -> Iterator[Path]:
         return
     with contextlib.suppress(FileNotFoundError):  # it was thinned out or replaced meanwhile
         for inner in sorted(path.iterdir()):
-            if "partial" not in inner.name:
-                yield from _files(inner)
+            if are_clips or not is_half_written(inner.name):
+                yield from _files(inner, are_clips=are_clips or inner.name == "clips")
 
 
 def _add_job(writing: _Writing, home: Path, folder: Path, *, stores: bool) -> None:

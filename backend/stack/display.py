@@ -1,9 +1,13 @@
-"""What `gapscope up` shows: a table that redraws itself on a terminal, a line for each change elsewhere."""
+"""What `gapscope up` shows: a table that redraws itself on a terminal, a line for each change elsewhere.
+
+Where nothing can be shown, as on a full disk or a terminal that is gone, the stack goes on unshown.
+"""
 
 from __future__ import annotations
 
 import sys
 import time
+from contextlib import suppress
 from typing import Protocol
 
 from rich.console import Console, Group
@@ -45,8 +49,9 @@ class PlainDisplay:
 
     def say(self, text: str) -> None:
         """Shows a line that stays."""
-        sys.stdout.write(f"{time.strftime('%H:%M:%S')} {text}\n")
-        sys.stdout.flush()
+        with suppress(OSError):
+            sys.stdout.write(f"{time.strftime('%H:%M:%S')} {text}\n")
+            sys.stdout.flush()
 
     def show(self, table: list[Supervised]) -> None:
         """Shows what has changed since the last call."""
@@ -71,7 +76,8 @@ class LiveDisplay:
 
     def say(self, text: str) -> None:
         """Shows a line above the table."""
-        self._live.console.print(Text(text))
+        with suppress(OSError):
+            self._live.console.print(Text(text))
 
     def show(self, table: list[Supervised]) -> None:
         """Draws the table again if something changed."""
@@ -83,11 +89,13 @@ class LiveDisplay:
         for entry in table:
             state = Text(entry.health, style=_STYLES.get(entry.health, ""))
             grid.add_row(entry.name, state, str(entry.pid or ""), str(entry.restarts or ""), Text(entry.reason))
-        self._live.update(Group(grid, Text("Ctrl-C stops everything.", style="dim")), refresh=True)
+        with suppress(OSError):
+            self._live.update(Group(grid, Text("Ctrl-C stops everything.", style="dim")), refresh=True)
 
     def close(self) -> None:
         """Takes the table away; what was said stays."""
-        self._live.stop()
+        with suppress(OSError):
+            self._live.stop()
 
 
 def for_this_terminal() -> Display:

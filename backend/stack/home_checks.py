@@ -14,7 +14,7 @@ from backend.stack import record
 from backend.stack.finding import Examined, Finding
 from backend.stack.home_lock import HomeLock, is_held
 from worker.contract.errors import GapscopeError
-from worker.contract.layout import HOME_FORMAT, Home, JobFolder, RunFolder, id_folders
+from worker.contract.layout import HOME_FORMAT, Home, JobFolder, RunFolder, id_folders, is_half_written
 from worker.contract.lock import read_holder
 
 SECRET_FILES = ("media.key", "keys.json", "local.key", "stack.lock", "redis/server.json", "redis/valkey.conf")
@@ -112,13 +112,16 @@ def _leftovers(home: Path) -> Iterator[Path]:
     """Yields the files and folders in the making that nobody makes any more; the store of a preparation goes on."""
     oldest = time.time() - OLD_S
     for folder, names, files in os.walk(home):
-        for name in [name for name in names if name.endswith(".partial") or name.startswith(".upload-")]:
+        here = Path(folder)
+        if here.parent.parent == home and "clips" in names:
+            names.remove("clips")  # called as their owner likes
+        for name in [name for name in names if is_half_written(name) or name.startswith(".upload-")]:
             names.remove(name)
-            if name != "store.partial" and (Path(folder) / name).lstat().st_mtime < oldest:
-                yield Path(folder) / name
+            if name != "store.partial" and (here / name).lstat().st_mtime < oldest:
+                yield here / name
         for name in files:
-            if name.startswith(".") and name.endswith(".partial") and (Path(folder) / name).lstat().st_mtime < oldest:
-                yield Path(folder) / name
+            if is_half_written(name) and (here / name).lstat().st_mtime < oldest:
+                yield here / name
 
 
 def check_locks(examined: Examined) -> Finding:

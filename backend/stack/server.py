@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import shutil
 import subprocess
 import time
 from dataclasses import dataclass
@@ -21,7 +20,6 @@ from redis.retry import Retry
 
 from backend.stack import ports
 from backend.stack.errors import StackError
-from worker.contract import keys
 from worker.contract.layout import write_atomically
 
 HOST = "127.0.0.1"
@@ -219,48 +217,30 @@ def check_given(url: str) -> str:
     return f"Valkey {about['valkey_version']}" if "valkey_version" in about else f"Redis {version}"
 
 
-def check_files(server: EmbeddedServer, *, fix: bool) -> str | None:
+def check_files(server: EmbeddedServer) -> str | None:
     """Returns what is wrong with the append-only files of a stopped server, or None.
 
     Args:
         server: the server; must not run.
-        fix: cut the damaged end off the last file (what follows the damage is lost; the run folders hold it).
     """
     manifest = server.append_only_folder / "appendonly.aof.manifest"
     if not manifest.exists():
         return None
     if not manifest.read_bytes().startswith(b"file "):  # the checker would take it for an old append-only file
         return "the manifest is damaged"
-    arguments = ["valkey-check-aof", *(["--fix"] if fix else []), str(manifest)]
-    result = subprocess.run(  # the same binary is the checker when it is called by that name
-        arguments, executable=binary(), input="y\n", capture_output=True, text=True, timeout=300
-    )
+    arguments = ["valkey-check-aof", str(manifest)]  # the same binary is the checker when it is called by that name
+    result = subprocess.run(arguments, executable=binary(), capture_output=True, text=True, timeout=300)
     if result.returncode == 0:
         return None
     lines = [line.strip() for line in result.stdout.splitlines() if line.strip()]
     return lines[-1] if lines else f"valkey-check-aof ended with status {result.returncode}"
 
 
-def copy_files(server: EmbeddedServer) -> Path:
-    """Copies the append-only files; returns where the copy lies."""
-    copy = server.folder / f"copy-{time.strftime('%Y%m%d-%H%M%S')}"
-    shutil.copytree(server.append_only_folder, copy)
-    return copy
-
-
-def ask_for_rebuild(server: EmbeddedServer) -> None:
-    """Makes the next start rebuild from the run folders: adds the deletion of the generation key to the files."""
-    files = sorted(server.append_only_folder.glob("*.incr.aof"), key=lambda path: int(path.name.split(".")[2]))
-    if not files:
-        return
-    commands = (("SELECT", "0"), ("DEL", keys.GENERATION))
-    with files[-1].open("ab") as file:
-        for words in commands:
-            file.write(f"*{len(words)}\r\n".encode() + b"".join(f"${len(w)}\r\n{w}\r\n".encode() for w in words))
-
-
 def set_files_aside(server: EmbeddedServer) -> Path:
-    """Moves the append-only files away, so that the next start begins empty and rebuilds from the run folders."""
+    """Moves the append-only files away, so that the next start begins empty and rebuilds from the run folders.
+
+    None is cut and used again: what it says up to the damage may be older than the folders.
+    """
     aside = server.folder / f"aside-{time.strftime('%Y%m%d-%H%M%S')}"
     server.append_only_folder.rename(aside)
     return aside

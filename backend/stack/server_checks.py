@@ -53,19 +53,13 @@ def _check_answering(url: str, where: str) -> Finding:
 
 
 def _check_files(examined: Examined, known: server.EmbeddedServer, name: str) -> Finding:
-    damage = server.check_files(known, fix=False)
+    damage = server.check_files(known)
     if damage is None:
         return Finding("server", "ok", f"embedded {name}, its files are sound")
     if not examined.fix:
-        remedy = "Run `gapscope doctor --fix`: it keeps a copy of the files, then cuts off what is damaged."
+        remedy = "Run `gapscope doctor --fix`: it sets the files aside, and the run folders rebuild what they held."
         return Finding("server", "error", f"the files in {known.append_only_folder} are damaged: {damage}", remedy)
     with HomeLock(examined.home):
-        copy = server.copy_files(known)
-        if server.check_files(known, fix=True) is None and server.check_files(known, fix=False) is None:
-            server.ask_for_rebuild(known)
-            return Finding(
-                "server", "ok", f"embedded {name}; its files were damaged and are repaired (a copy is in {copy})"
-            )
         aside = server.set_files_aside(known)
-    detail = f"embedded {name}; its files could not be repaired and lie in {aside}; the run folders rebuild the rest"
+    detail = f"embedded {name}; its files were damaged and lie in {aside}; the run folders rebuild what they held"
     return Finding("server", "ok", detail)

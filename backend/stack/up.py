@@ -8,7 +8,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
@@ -42,6 +42,7 @@ class Stack:
         self._orphans = stopping.OrphanWatch()
         self._stop_requests = 0
         self._written: tuple[object, ...] = ()
+        self._is_behind = False
         self._began = time.monotonic()
         self._was_ready = False
         self._upkeep_at = 0.0
@@ -111,8 +112,8 @@ class Stack:
         if entry.name == "server" and self._plan.server is not None and self._plan.server.is_damaged(words):
             raise DamagedServerFilesError(
                 f"The server's append-only files in {self._plan.server.folder} are damaged: {words[-1]}. Run "
-                f"`gapscope doctor --fix --home {self._plan.home}`: it keeps a copy and cuts off what is damaged; "
-                "what is lost there is rebuilt from the run folders."
+                f"`gapscope doctor --fix --home {self._plan.home}`: it sets them aside, and the run folders rebuild "
+                "what they held."
             )
         if self._was_ready:  # it came up once, so it may come up again: go on trying
             return
@@ -125,9 +126,16 @@ class Stack:
 
     def _write_record(self, state: str) -> None:
         now = (state, *((entry.health, entry.pid, entry.restarts) for entry in self._table))
-        if now != self._written:
-            self._written = now
+        if now == self._written:
+            return
+        try:
             record.write(self._plan, self._table, state)
+        except OSError as error:  # a full disk must end nothing, least of all the stop: the next turn tries again
+            if not self._is_behind:
+                self._shown.say(f"{record.path_of(self._plan.home)} cannot be written: {error.strerror or error}")
+            self._is_behind = True
+            return
+        self._written, self._is_behind = now, False
 
     def _stop(self) -> None:
         self._shown.say("Stopping (press Ctrl-C again to kill everything at once)")
@@ -138,7 +146,8 @@ class Stack:
         )
         for name in stopping.kill_descendants():
             self._shown.say(f"ended {name}, which was still there")
-        record.remove(self._plan.home)
+        with suppress(OSError):  # what it names is gone, which the next start sees
+            record.remove(self._plan.home)
 
     @contextmanager
     def _wakeups(self) -> Iterator[selectors.BaseSelector]:

@@ -309,3 +309,13 @@ def test_one_look_that_fails_does_not_end_the_watch(
     asyncio.run(watch())
     assert len(looks) > 1
     assert "a look at the home failed" in caplog.text
+
+
+def test_a_record_that_the_disk_does_not_give_hides_no_other_run(backend: Backend) -> None:
+    runs = [write_run(backend.home, minute=minute) for minute in (0, 1)]
+    for run in runs:
+        backend.services.rebuilder.restore_run(run)
+    spec = backend.home.run(runs[0]).spec
+    spec.unlink()
+    spec.mkdir()  # stands for a file that this user may not read, or a bad sector
+    assert [run["id"] for run in backend.get("/runs")["items"]] == runs[1:]

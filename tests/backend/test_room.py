@@ -18,6 +18,7 @@ from tests.backend.folders import media_bytes, write_dataset, write_run
 from tests.conftest import ValkeyServer
 from worker.contract.errors import HomeFullError, TooManyError
 from worker.contract.layout import Home
+from worker.contract.record import JobFacts
 from worker.contract.settings import Settings
 
 DEMO = {"preset": "demo", "epochs": 3}
@@ -172,6 +173,19 @@ def test_what_accepted_runs_will_write_counts_as_held(tmp_path: Path, valkey_url
         assert backend.http.post(f"/runs/{run}/cancel").status_code == 202
         backend.services.tools.usage.measure()
         assert backend.http.post("/runs", json=DEMO).status_code == 202
+
+
+def test_a_run_that_the_disk_does_not_give_refuses_no_new_work(tmp_path: Path, valkey_url: str) -> None:
+    with serving(settings_for(tmp_path / "home", valkey_url, max_home_bytes=50 * MIB)) as backend:
+        run = backend.http.post("/runs", json=DEMO).json()["id"]
+        backend.services.tools.usage.measure()
+        known = backend.services.runs.expected_bytes()
+        backend.ledger.create("run", "run-bad", created_ms=1, facts=JobFacts())
+        (backend.home.runs / "run-bad").write_text("")  # stands for a folder that this user may not look into
+        assert backend.services.runs.expected_bytes() == known > 0
+        backend.services.tools.usage.measure()
+        assert backend.http.post("/runs", json=DEMO).status_code == 202
+        assert backend.get(f"/runs/{run}")["state"] == "queued"
 
 
 def test_no_more_uploads_come_in_at_once_than_may(small: Backend) -> None:

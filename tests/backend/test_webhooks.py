@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,7 +14,7 @@ import pytest
 from pydantic import SecretStr
 
 from backend.webhook_addresses import RefusedAddressError, resolve, shown
-from backend.webhooks import PAUSES_S, Webhooks, sign
+from backend.webhooks import LOOK_S, PAUSES_S, REST_S, Webhooks, sign
 from tests.backend.conftest import Backend, serving, settings_for, wait_for
 from worker.contract import keys
 from worker.contract.settings import load_settings
@@ -63,9 +64,13 @@ def webhooks(backend: Backend, url: str, **changes: Any) -> Webhooks:
 
 
 def ended_run(backend: Backend, hooks: Webhooks) -> str:
-    """Launches a run, lets the webhooks see it, and cancels it."""
-    run = backend.http.post("/runs", json={"preset": "demo", "name": "told", "tags": ["a"]}).json()["id"]
+    """Returns a run that is launched and cancelled after a turn."""
     hooks.turn(0.0)
+    return cancelled_run(backend)
+
+
+def cancelled_run(backend: Backend) -> str:
+    run = backend.http.post("/runs", json={"preset": "demo", "name": "told", "tags": ["a"]}).json()["id"]
     backend.http.post(f"/runs/{run}/cancel")
     return str(run)
 
@@ -108,13 +113,65 @@ def test_refused_message_is_tried_again_with_the_same_id_then_given_up(backend: 
 def test_message_survives_a_backend_that_ends_between_any_two_steps(backend: Backend, receiver: Receiver) -> None:
     first = webhooks(backend, receiver.url)
     receiver.status = 503
-    run = ended_run(backend, first)
+    ended_run(backend, first)
+    before = backend.services.redis.get(keys.WEBHOOK_MARK)
     first.turn(1.0)
-    backend.services.redis.sadd(keys.WEBHOOK_RUNS, run)  # as if it had ended before it took the run off
+    backend.services.redis.set(keys.WEBHOOK_MARK, str(before))  # as if it had ended before it moved the mark
     receiver.status = 204
     webhooks(backend, receiver.url).turn(100.0)
+    assert len(receiver.got) == 2
     assert len({json.loads(body)["id"] for _, body in receiver.got}) == 1
     assert first.waiting() == []
+
+
+def test_ends_while_no_backend_runs_are_told_and_those_before_a_webhook_was_set_are_not(
+    backend: Backend, receiver: Receiver
+) -> None:
+    ended_run(backend, webhooks(backend, receiver.url, webhook_url=()))
+    run = ended_run(backend, webhooks(backend, receiver.url))
+    for second in (1.0, 2.0):
+        webhooks(backend, receiver.url).turn(second)  # each as after a restart
+    assert [json.loads(body)["run"]["id"] for _, body in receiver.got] == [run]
+    ended_run(backend, webhooks(backend, receiver.url, webhook_url=()))  # the webhook is taken away for a while
+    webhooks(backend, receiver.url).turn(3.0)
+    assert len(receiver.got) == 1
+
+
+def test_each_end_of_a_run_that_is_resumed_is_told(backend: Backend, receiver: Receiver) -> None:
+    hooks = webhooks(backend, receiver.url)
+    run = ended_run(backend, hooks)
+    hooks.turn(1.0)
+    assert backend.http.post(f"/runs/{run}/resume").is_success
+    backend.http.post(f"/runs/{run}/cancel")
+    hooks.turn(1.0 + LOOK_S)
+    assert [json.loads(body)["run"]["attempt"] for _, body in receiver.got] == [1, 2]
+
+
+def test_a_dead_address_holds_up_no_other(backend: Backend, receiver: Receiver) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        dead = f"http://localhost:{closed.getsockname()[1]}/"
+    hooks = webhooks(backend, receiver.url, webhook_url=(dead, receiver.url))
+    hooks.turn(0.0)
+    runs = [cancelled_run(backend) for _ in range(3)]
+    tries = []
+    for now in (1.0, 2.0, 1.0 + REST_S, 2.0 + REST_S):
+        hooks.turn(now)
+        tries.append(sum(message.tries for message in hooks.waiting()))
+        assert [json.loads(body)["run"]["id"] for _, body in receiver.got] == runs
+    assert tries == [1, 1, 2, 2]  # of all that waits for the dead one
+
+
+def test_a_turn_sends_for_so_long_and_the_next_one_goes_on(
+    backend: Backend, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backend.webhooks.SEND_S", 0.0)
+    hooks = webhooks(backend, receiver.url)
+    hooks.turn(0.0)
+    runs = [cancelled_run(backend) for _ in range(3)]
+    for told in (1, 2, 3):
+        hooks.turn(1.0)
+        assert len(receiver.got) == told
+    assert {json.loads(body)["run"]["id"] for _, body in receiver.got} == set(runs)
 
 
 def test_redirect_is_not_followed_and_private_addresses_are_refused(backend: Backend, receiver: Receiver) -> None:
@@ -151,7 +208,6 @@ def test_running_server_tells_by_itself_and_sends_tests(tmp_path: Path, valkey_u
         (item,) = backend.http.post("/system/webhooks/test").json()["items"]
         assert (item["delivered"], item["failure"]) == ("test", None)
         run = backend.http.post("/runs", json={"preset": "demo"}).json()["id"]
-        wait_for(lambda: backend.services.redis.sismember(keys.WEBHOOK_RUNS, run), "the run is awaited")
         backend.http.post(f"/runs/{run}/cancel")
         wait_for(lambda: len(receiver.got) == 2, "the message")
         assert json.loads(receiver.got[1][1])["run"]["id"] == run

@@ -50,8 +50,8 @@ def worker_beat(name: str) -> str:
     return f"{PREFIX}:worker:{name}"
 
 
-WEBHOOK_RUNS = f"{PREFIX}:webhooks:runs"
-"""Set of the runs whose end is awaited."""
+WEBHOOK_MARK = f"{PREFIX}:webhooks:mark"
+"""The server's time in ms up to which ends of runs were looked for; missing while no address is set."""
 WEBHOOK_MESSAGES = f"{PREFIX}:webhooks:messages"
 """Hash: id of a message that still has to be sent -> the message."""
 WEBHOOK_STATUS = f"{PREFIX}:webhooks:status"

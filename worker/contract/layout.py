@@ -99,6 +99,11 @@ def replacing(path: Path) -> Iterator[Path]:
     sync_folder(path.parent)
 
 
+def is_half_written(name: str) -> bool:
+    """Returns whether a file or folder of this name is one of ours in the making; below clips a name says nothing."""
+    return name == "store.partial" or (name.startswith(".") and name.endswith(".partial"))
+
+
 def require_format(path: Path, document: object, known: int) -> None:
     """Passes for a file of a format that this version knows; older ones are read as they are.
 

@@ -104,6 +104,31 @@ def test_without_stores_it_is_small_and_says_so(home: Path, tmp_path: Path) -> N
     assert (dataset / "spec.json").exists()
 
 
+def test_clips_are_kept_whatever_they_are_called_and_a_store_in_the_making_is_not(home: Path, tmp_path: Path) -> None:
+    [dataset] = (home / "datasets").iterdir()
+    names = ("partial applause/1.mp4", "dog/impartial.mp4", "wedding.partial/1.mp4", "dog/.2.partial")
+    for path in [dataset / "clips" / name for name in names] + [dataset / "store.partial" / "frames.u8"]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    backup(home, tmp_path / "copy.tar")
+    restore(tmp_path / "copy.tar", tmp_path / "again")
+    restored = tmp_path / "again" / "datasets" / dataset.name
+    assert tree(restored / "clips").keys() == tree(dataset / "clips").keys() >= set(names)
+    assert not (restored / "store.partial").exists()
+
+
+def test_a_run_that_is_launched_meanwhile_is_not_there_without_its_dataset(home: Path, tmp_path: Path) -> None:
+    def launch(line: str) -> None:
+        if line.startswith("datasets"):
+            write_dataset(Home(home), dataset_id="new")
+            write_run(Home(home), dataset={"id": "new"})
+
+    made = backup(home, tmp_path / "copy.tar", tell=launch)
+    restore(tmp_path / "copy.tar", tmp_path / "again")
+    assert (made.jobs["datasets"], made.jobs["runs"]) == (1, 1)
+    assert [path.name for path in (tmp_path / "again" / "runs").iterdir()] == ["run-1"]
+
+
 def test_nothing_is_overwritten_and_no_half_file_is_left(home: Path, tmp_path: Path) -> None:
     backup(home, tmp_path / "copy.tar")
     with pytest.raises(StackError) as caught:

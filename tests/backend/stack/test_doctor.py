@@ -57,22 +57,20 @@ def test_report_for_scripts_is_json_and_the_status_says_whether_it_can_start(tmp
     assert "PyTorch" in findings["devices"]["detail"]
 
 
-def test_fix_repairs_damaged_files_and_keeps_a_copy(tmp_path: Path) -> None:
+@pytest.mark.parametrize("manifest", [None, "this is no manifest\n"])
+def test_fix_sets_damaged_files_aside_whole(tmp_path: Path, manifest: str | None) -> None:
     embedded = make_damaged(tmp_path)
-    finding = server_checks.check_server(examined(tmp_path, fix=True))
-    assert finding.verdict == "ok"
-    assert "repaired" in finding.detail
-    assert server.check_files(embedded, fix=False) is None
-    assert len(list(embedded.folder.glob("copy-*"))) == 1
-
-
-def test_fix_sets_aside_what_cannot_be_repaired(tmp_path: Path) -> None:
-    embedded = make_damaged(tmp_path)
-    (embedded.append_only_folder / "appendonly.aof.manifest").write_text("this is no manifest\n")
+    if manifest:
+        (embedded.append_only_folder / "appendonly.aof.manifest").write_text(manifest)
+    before = {path.name: path.read_bytes() for path in embedded.append_only_folder.iterdir()}
+    assert "sets the files aside" in server_checks.check_server(examined(tmp_path)).remedy
     finding = server_checks.check_server(examined(tmp_path, fix=True))
     assert finding.verdict == "ok"
     assert "run folders rebuild" in finding.detail
-    assert not embedded.append_only_folder.exists()
+    assert not embedded.append_only_folder.exists()  # what is before the damage may be older than the folders
+    [aside] = embedded.folder.glob("aside-*")
+    assert {path.name: path.read_bytes() for path in aside.iterdir()} == before
+    assert "its files are sound" in server_checks.check_server(examined(tmp_path)).detail
 
 
 def test_home_of_another_format_is_an_error(tmp_path: Path) -> None:
@@ -171,6 +169,24 @@ def test_leftovers_of_a_stack_that_ended_badly_are_removed_and_nothing_else(tmp_
     after = {*tmp_path.rglob("*")} - {tmp_path / "stack.lock"}
     assert after == set(before) - {record.path_of(tmp_path)}
     assert home_checks.check_leftovers(examined(tmp_path)).detail == "none"
+
+
+def test_clips_are_no_leftovers_whatever_they_are_called(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.create()
+    clips = home.dataset("mine").clips
+    for name in ("train/wedding.partial/1.mp4", ".upload-mine/1.mp4", "train/.1.mp4.123.partial"):
+        path = clips / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"clip")
+    table = home.dataset("clips").features / ".table.123.partial"  # of a dataset that is called clips
+    table.mkdir(parents=True)
+    for path in (*clips.rglob("*"), table):
+        os.utime(path, (0, 0))
+    before = set(clips.rglob("*"))
+    assert home_checks.check_leftovers(examined(tmp_path, fix=True)).verdict == "ok"
+    assert set(clips.rglob("*")) == before
+    assert not table.exists()
 
 
 def test_leftovers_are_left_alone_while_another_stack_serves_the_home(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The embedded server: its files and its address, damage and repair; checks of a server that was given."""
+"""The embedded server: its files and its address, damage; checks of a server that was given."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ import redis
 
 from backend.stack import ports, server
 from backend.stack.errors import StackError
-from worker.contract import keys
 
 
 @contextmanager
@@ -139,23 +138,17 @@ def test_torn_end_is_cut_at_start(tmp_path: Path) -> None:
         assert client.get("key") == "value"
 
 
-def test_damage_is_told_apart_and_its_repair_asks_for_a_rebuild(tmp_path: Path) -> None:
+def test_damage_is_told_apart(tmp_path: Path) -> None:
     embedded = server.prepare(tmp_path)
     with running(embedded) as client:
-        client.set(keys.GENERATION, "1")
         for number in range(100):
             client.set(f"key-{number}", "x" * 40)
-    assert server.check_files(embedded, fix=False) is None
+    assert server.check_files(embedded) is None
     damage(embedded)
     with pytest.raises(AssertionError), running(embedded):
         pass
     assert embedded.is_damaged((embedded.folder / "log").read_text().splitlines())
-    assert "not valid" in str(server.check_files(embedded, fix=False))
-    assert server.check_files(embedded, fix=True) is None
-    server.ask_for_rebuild(embedded)
-    with running(embedded) as client:
-        assert client.get("key-0")
-        assert not client.exists(keys.GENERATION)
+    assert "not valid" in str(server.check_files(embedded))
 
 
 def test_files_set_aside_leave_an_empty_server(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -154,3 +155,83 @@ def test_next_start_works_and_a_stop_leaves_nothing_within_ten_seconds(
     assert time.monotonic() - begin < 10.0
     assert living(processes) == []
     assert not (running.home / "stack.json").exists()
+
+
+ON_A_FULL_DISK = """
+import errno, os, sys
+from pathlib import Path
+from backend.stack import display, record, table, up
+from backend.stack.processes import Supervised
+
+def write(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+home = Path(sys.argv[1])
+program = "import os, time; os.path.exists('full') and os._exit(1); time.sleep(60)"
+child = Supervised("server", ["python", "-c", program], dict(os.environ), home, home / "log", lambda _: None)
+record.write, table.build = write, lambda plan: [child]
+up.Stack(table.Plan(home, "127.0.0.1", 1, 2, None, ""), display.PlainDisplay()).run()
+"""
+
+
+@pytest.fixture
+def on_a_full_disk(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A stack of one process that can write no record; its one child ends by itself while there is a file `full`."""
+    command = [sys.executable, "-c", ON_A_FULL_DISK, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        yield process
+        process.kill()
+
+
+def told(process: subprocess.Popen[str], text: str) -> str:
+    """Reads on to the line that has the text; returns all that was read."""
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if text in line:
+            return "".join(lines)
+    raise AssertionError(f"{text!r} was never said: {''.join(lines)}")
+
+
+def test_a_full_disk_is_said_once_and_the_stack_goes_on_and_stops_in_order(
+    on_a_full_disk: subprocess.Popen[str],
+) -> None:
+    said = told(on_a_full_disk, "Ready after")
+    time.sleep(1.0)  # some more turns
+    processes = family(on_a_full_disk.pid)
+    assert len(processes) == 2
+    on_a_full_disk.send_signal(signal.SIGTERM)
+    output, _ = on_a_full_disk.communicate(timeout=10)
+    assert on_a_full_disk.returncode == 0, output
+    assert living(processes) == []
+    assert (said + output).count("No space left on device") == 1
+    assert "server: stopped" in output
+
+
+def test_a_server_that_was_ready_once_is_started_again_for_as_long_as_its_disk_is_full(
+    on_a_full_disk: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    told(on_a_full_disk, "Ready after")
+    (tmp_path / "full").touch()
+    (child,) = psutil.Process(on_a_full_disk.pid).children()
+    child.kill()
+    for pause in ("0.5", "1.0", "2.0"):
+        told(on_a_full_disk, f"starting again in {pause} s")
+    (tmp_path / "full").unlink()
+    told(on_a_full_disk, "server: healthy")
+    on_a_full_disk.send_signal(signal.SIGTERM)
+    output, _ = on_a_full_disk.communicate(timeout=10)
+    assert on_a_full_disk.returncode == 0, output
+
+
+def test_a_stack_whose_output_goes_to_a_full_disk_stops_in_order(tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        process = subprocess.Popen([sys.executable, "-c", ON_A_FULL_DISK, str(tmp_path)], stdout=full, stderr=full)
+    wait_for(lambda: len(family(process.pid)) == 2, "its child runs", 10)
+    time.sleep(1.0)  # some turns
+    processes = family(process.pid)
+    assert len(processes) == 2
+    process.send_signal(signal.SIGTERM)
+    process.wait(10)
+    assert living(processes) == []
