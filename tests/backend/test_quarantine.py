@@ -237,6 +237,7 @@ def test_what_may_not_be_read_is_named_with_the_rights_to_give() -> None:
     try:
         home = Home(folder / "home")
         home.create()
+        home.path.chmod(0o755)
         runs = [write_run(home) for _ in range(3)]
         home.run(runs[0]).path.chmod(0)
         home.run(runs[1]).spec.chmod(0)
