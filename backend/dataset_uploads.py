@@ -129,7 +129,7 @@ class DatasetUploads:
         dataset_id = chosen or f"upload-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
         target = home.dataset(dataset_id)
         spec = _spec(wanted, str(target.clips), manifest)
-        if self._tools.ledger.get("dataset", dataset_id) is not None:
+        if self._datasets.is_there(dataset_id):
             there = uploaded(target)
             if there is None or there.digest != upload.digest:
                 raise ConflictError(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 
 from tests.backend.conftest import Backend, Filled, wait_for
 from tests.backend.folders import write_dataset
+from worker.contract.layout import DatasetFolder
 from worker.contract.sources import stamps_of, write_stamps
 
 FOLDER = {"kind": "folder", "path": "/data/clips"}
@@ -82,6 +85,52 @@ def test_a_corpus_is_another_dataset_under_each_protocol_and_a_run_must_name_the
     assert problem["errors"][0]["field"] == "dataset.protocol"
     right = {"dataset": {"id": paper["id"], "protocol": "paper"}}
     assert backend.http.post("/runs", json=right).status_code == 202
+
+
+def no_spec(folder: DatasetFolder) -> None:
+    folder.spec.unlink()
+
+
+def torn_spec(folder: DatasetFolder) -> None:
+    folder.spec.write_text("{")
+
+
+def elsewhere(folder: DatasetFolder) -> None:
+    outside = folder.path.parents[2] / "outside"
+    folder.path.rename(outside)
+    folder.path.symlink_to(outside)
+
+
+@pytest.mark.parametrize("damage", [no_spec, torn_spec, elsewhere])
+def test_a_folder_that_is_set_apart_is_taken_over_by_no_registration(
+    backend: Backend, damage: Callable[[DatasetFolder], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = backend.home.dataset(write_dataset(backend.home))
+    damage(folder)
+    before = {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
+    backend.services.redis.flushdb()
+    with monkeypatch.context() as while_rebuilt:
+        while_rebuilt.setattr(backend.services.live, "generation", lambda: None)
+        backend.problem(backend.http.post("/datasets", json={**FOLDER, "id": "clips"}), 503, "being-rebuilt")
+    rebuilt(backend)
+    assert backend.ledger.get("dataset", "clips") is None
+    for body in ({**FOLDER, "id": "clips"}, {"kind": "av-digits", "id": "clips"}):
+        problem = backend.problem(backend.http.post("/datasets", json=body), 409, "dataset-set-apart")
+        assert "Or choose another id" in problem["detail"]
+    assert {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()} == before
+    assert backend.ledger.get("dataset", "clips") is None
+    if folder.path.is_symlink():
+        shutil.rmtree(folder.path.resolve())
+
+
+def test_a_registration_that_redis_did_not_take_is_made_again(backend: Backend) -> None:
+    backend.home.dataset("mine").path.mkdir()  # cut off before its spec was written
+    assert backend.http.post("/datasets", json={**FOLDER, "id": "mine"}).status_code == 202
+    backend.ledger.cancel("dataset", "mine")
+    backend.ledger.delete("dataset", "mine")
+    other = {**FOLDER, "id": "mine", "path": "/elsewhere"}
+    backend.problem(backend.http.post("/datasets", json=other), 409, "dataset-exists")
+    assert backend.http.post("/datasets", json={**FOLDER, "id": "mine"}).json()["state"] == "queued"
 
 
 @pytest.mark.parametrize(
