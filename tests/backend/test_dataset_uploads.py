@@ -6,6 +6,7 @@ import io
 import json
 import os
 import stat
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 import redis
 
+from backend.derivatives import ABANDONED_S
 from backend.main import create_app
 from frontend.client import GapscopeClient
 from tests.backend.conftest import Backend, serving, settings_for, wait_for
@@ -237,8 +239,16 @@ def test_settings_beside_the_clips_are_checked_by_field(served: Backend, fields:
     assert list(served.home.datasets.glob(".*")) == []
 
 
-def test_what_a_crash_left_behind_is_removed_at_the_next_start(tmp_path: Path) -> None:
-    left = tmp_path / "home" / "datasets" / ".upload-zip-1" / "dataset" / "clips"
+def test_a_backend_that_starts_leaves_what_another_takes_in_and_the_sweep_removes_it_once_it_is_old(
+    tmp_path: Path,
+) -> None:
+    datasets = tmp_path / "home" / "datasets"
+    left = datasets / ".upload-zip-1" / "dataset" / "clips"
     left.mkdir(parents=True)
-    create_app(settings_for(tmp_path / "home", "redis://127.0.0.1:1/0"))
-    assert list((tmp_path / "home" / "datasets").iterdir()) == []
+    services = create_app(settings_for(tmp_path / "home", "redis://127.0.0.1:1/0")).state.services
+    services.sweep.turn()
+    assert left.exists()
+    for folder in (left, left.parent, left.parent.parent):
+        os.utime(folder, (time.time() - ABANDONED_S - 1,) * 2)
+    services.sweep.turn()
+    assert list(datasets.iterdir()) == []
