@@ -32,7 +32,7 @@ class DatasetJobs:
         self._stores = stores
         self._registering = threading.Lock()
         self.held = threading.RLock()
-        """While it is held no run is launched on a dataset, and no store is removed."""
+        """While it is held no run is launched on a dataset, and no dataset or store is removed."""
 
     def register(self, spec: DatasetSpec, dataset_id: str | None, *, owner: str, is_upload: bool = False) -> JobRecord:
         """Accepts a dataset and its preparation; the same spec under the same id is the same dataset.
@@ -198,22 +198,25 @@ class DatasetJobs:
         Raises:
             NotFoundError: when there is no such dataset.
             ConflictError: code `dataset-in-use` while a run needs it, `dataset-active` while it is being prepared.
+            UnavailableError: code `being-rebuilt`, while it is not known which runs there are.
         """
         tools = self._tools
-        record = tools.record("dataset", dataset_id)
-        if runs := DatasetUses.now(tools.live).active(dataset_id):
-            raise ConflictError(
-                f"The dataset {dataset_id} is in use by {', '.join(runs[:5])}{' and others' if len(runs) > 5 else ''}. "
-                "Wait for these runs, or cancel them first.",
-                code="dataset-in-use",
-            )
-        path = tools.home.dataset(dataset_id).path
-        freed = freeable_bytes(path)
-        if not record.ended or tools.ledger.delete("dataset", dataset_id) is Change.REFUSED:
-            raise ConflictError(
-                f"The dataset {dataset_id} is being prepared; cancel that first.", code="dataset-active"
-            )
-        tools.archive.purge(path)
+        with self.held, self._registering:  # no run is launched on it, and it is not registered again, in between
+            tools.require_rebuilt()  # datasets come back before the runs that need them
+            record = tools.record("dataset", dataset_id)
+            if runs := DatasetUses.now(tools.live).active(dataset_id):
+                raise ConflictError(
+                    f"The dataset {dataset_id} is in use by {', '.join(runs[:5])}"
+                    f"{' and others' if len(runs) > 5 else ''}. Wait for these runs, or cancel them first.",
+                    code="dataset-in-use",
+                )
+            path = tools.home.dataset(dataset_id).path
+            freed = freeable_bytes(path)
+            if not record.ended or tools.ledger.delete("dataset", dataset_id) is not Change.OK:
+                raise ConflictError(
+                    f"The dataset {dataset_id} is being prepared; cancel that first.", code="dataset-active"
+                )
+            tools.archive.purge(path)
         return freed
 
     def _again_if_not_there(self, record: JobRecord) -> JobRecord:
