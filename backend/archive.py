@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
+import logging
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +17,11 @@ import numpy as np
 
 from backend.disk import folder_bytes, freeable_bytes
 from backend.retention import Freed, Item, Retention, surplus
-from worker.contract.errors import CorruptRecordError, GoneError, NotFoundError
+from worker.contract.errors import CorruptRecordError, GoneError, InsufficientStorageError, NotFoundError
 from worker.contract.layout import Home, RunFolder, sync_folder
 from worker.contract.sample_tables import table_epochs
 
+log = logging.getLogger(__name__)
 LOG_BLOCK = 64 * 1024
 MAX_LOG_BYTES = 4 * 1024 * 1024
 """Most of a log that one answer carries."""
@@ -98,26 +102,84 @@ class Archive:
         """Returns what deleting a folder would free."""
         return folder_bytes(folder)
 
-    def to_trash(self, folder: Path) -> None:
-        """Moves a folder to the trash; the name says when."""
-        target = self._home.trash / f"{folder.name}.{time.time_ns() // 1_000_000}"
+    @contextlib.contextmanager
+    def trashing(self, folder: Path) -> Iterator[None]:
+        """Moves a folder to the trash once the block has ended well; the name says when.
+
+        One on another file system is copied before the block, so that it is not forgotten where that fails.
+
+        Raises:
+            InsufficientStorageError: when it cannot be copied; nothing has changed then.
+        """
+        name = f"{folder.name}.{time.time_ns() // 1_000_000}"
+        copied = self._copied(folder, self._home.trash / f".{name}") if self._is_elsewhere(folder) else None
         try:
-            folder.rename(target)
-        except FileNotFoundError:
-            return
-        sync_folder(self._home.trash)
+            yield
+        except BaseException:
+            if copied is not None:
+                shutil.rmtree(copied, ignore_errors=True)
+            raise
+        with contextlib.suppress(FileNotFoundError):
+            (copied or folder).rename(self._home.trash / name)
+            sync_folder(self._home.trash)
+            if copied is not None:
+                self.purge(folder)
+            sync_folder(folder.parent)
+
+    def restore(self, trashed: Path, folder: Path) -> None:
+        """Moves a folder out of the trash: it appears whole or not at all, on another file system too.
+
+        Raises:
+            FileNotFoundError: when it does not lie there.
+            InsufficientStorageError: when it cannot be copied.
+        """
+        try:
+            trashed.rename(folder)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            self._copied(trashed, folder.with_name(f".{folder.name}.partial")).rename(folder)
+            self.purge(trashed)
         sync_folder(folder.parent)
+        sync_folder(self._home.trash)
+
+    def _is_elsewhere(self, folder: Path) -> bool:
+        """Returns whether no rename leads to the trash: a link fails alike, between two mounts of one disk too."""
+        probe = self._home.trash / f".{folder.name}.probe"
+        probe.unlink(missing_ok=True)
+        try:
+            os.link(folder / "spec.json", probe)
+        except OSError as error:
+            return error.errno == errno.EXDEV
+        probe.unlink(missing_ok=True)
+        return False
+
+    def _copied(self, folder: Path, copy: Path) -> Path:
+        shutil.rmtree(copy, ignore_errors=True)
+        try:
+            shutil.copytree(folder, copy, symlinks=True)
+        except OSError as error:
+            shutil.rmtree(copy, ignore_errors=True)
+            log.warning("%s could not be copied to %s: %s", folder, copy, str(error)[:500])
+            raise InsufficientStorageError(
+                f"{folder} could not be copied to {copy.parent}, which lies on another file system. Free space there, "
+                "or delete the run for good."
+            ) from None
+        os.sync()  # the original goes next
+        return copy
 
     def purge(self, folder: Path) -> None:
         """Deletes a folder for good: out of sight by one rename, then file by file."""
-        self._delete_for_good(folder)
-
-    def _delete_for_good(self, folder: Path) -> None:
-        target = self._home.trash / f"{folder.name}.purged.{time.time_ns() // 1_000_000}"
+        name = f"{folder.name}.purged.{time.time_ns() // 1_000_000}"
+        target = self._home.trash / name
         try:
             folder.rename(target)
         except FileNotFoundError:
             return
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            target = folder.rename(folder.with_name(f".{name}"))
         shutil.rmtree(target, ignore_errors=True)
 
     def empty_trash(self, retention: Retention) -> Freed:
@@ -134,7 +196,7 @@ class Archive:
         for item in surplus(items, retention):
             folder = self._home.trash / item.key
             freed += Freed(1, freeable_bytes(folder))
-            self._delete_for_good(folder)
+            self.purge(folder)
         return freed
 
     def trash_bytes(self) -> int:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from datetime import UTC, datetime
 
 from backend.access.roots import require_open
 from backend.disk import freeable_bytes
 from backend.estimating import require_store_room
+from backend.folder_faults import FROM_BACKUP, Fault, documents_fault, entry_fault
 from backend.jobs import JobTools, now_ms, same_json
 from backend.problems import invalid_field
 from backend.stores import Stores
 from backend.uses import DatasetUses
 from worker.contract.errors import ConflictError
-from worker.contract.layout import sync_folder
+from worker.contract.layout import DatasetFolder, sync_folder
 from worker.contract.record import Change, FinalState, JobFacts, JobRecord, Outcome, SpecRecord, read_spec
 from worker.contract.spec.datasets import DatasetReference, DatasetSpec
 from worker.contract.spec.registry import DATASETS
@@ -30,7 +32,7 @@ class DatasetJobs:
         self._stores = stores
         self._registering = threading.Lock()
         self.held = threading.RLock()
-        """While it is held no run is launched on a dataset, and no store is removed."""
+        """While it is held no run is launched on a dataset, and no dataset or store is removed."""
 
     def register(self, spec: DatasetSpec, dataset_id: str | None, *, owner: str, is_upload: bool = False) -> JobRecord:
         """Accepts a dataset and its preparation; the same spec under the same id is the same dataset.
@@ -45,7 +47,9 @@ class DatasetJobs:
 
         Raises:
             InvalidRequestError: code `outside-data-roots` or `no-data-roots` (see access.roots).
-            ConflictError: code `dataset-exists`, when the id belongs to another spec.
+            ConflictError: code `dataset-exists`, when the id belongs to another spec; `dataset-set-apart`, when its
+                folder cannot be read.
+            UnavailableError: code `being-rebuilt`, when it is not known yet whether there is such a dataset.
             InsufficientStorageError: when the disk is nearly full.
             TooManyError: when too many preparations wait.
         """
@@ -55,6 +59,7 @@ class DatasetJobs:
         chosen = dataset_id or spec.dataset_id()
         known = tools.ledger.get("dataset", chosen)
         if known is None:
+            tools.require_rebuilt()
             needed = require_store_room(tools.settings, spec)
             tools.require_room(needed)
             tools.require_place("dataset", owner)
@@ -62,13 +67,45 @@ class DatasetJobs:
                 known = tools.ledger.get("dataset", chosen)
                 if known is None:
                     with tools.usage.promised(needed):
-                        return self._register_new(spec, chosen, owner)
+                        return self._register_new(spec, chosen, owner, is_upload=is_upload)
         self._require_same(chosen, spec)
         return self._again_if_not_there(known)
 
-    def _register_new(self, spec: DatasetSpec, chosen: str, owner: str) -> JobRecord:
+    def is_there(self, dataset_id: str) -> bool:
+        """Returns whether an id belongs to a dataset: not to be listed is not to be off the disk.
+
+        A folder without a file, or that an upload left before it was registered, is none.
+
+        Raises:
+            UnavailableError: code `being-rebuilt`, while it is not known.
+            ConflictError: code `dataset-set-apart`, where what lies there cannot be read.
+        """
+        tools, folder = self._tools, self._tools.home.dataset(dataset_id)
+        tools.require_rebuilt()
+        if tools.ledger.get("dataset", dataset_id) is not None:
+            return True
+        if not os.path.lexists(folder.path) or _is_left_by_upload(folder):
+            return False
+        fault = entry_fault(tools.home, "dataset", folder.path) or documents_fault(tools.home, "dataset", dataset_id)
+        if fault is None and not folder.spec.exists():
+            if not _names(folder):
+                return False
+            fault = Fault(folder.path, "it has no spec.json", FROM_BACKUP)
+        if fault is not None:
+            raise ConflictError(
+                f"The id {dataset_id!r} belongs to a folder that is set apart: {fault.path}: {fault.reason}. "
+                f"{fault.remedy} Or choose another id.",
+                code="dataset-set-apart",
+            )
+        return True
+
+    def _register_new(self, spec: DatasetSpec, chosen: str, owner: str, *, is_upload: bool) -> JobRecord:
         tools = self._tools
         folder = tools.home.dataset(chosen)
+        if self.is_there(chosen):  # its entry was lost on the way to Redis
+            self._require_same(chosen, spec)
+        elif not is_upload and _is_left_by_upload(folder):
+            tools.archive.purge(folder.path)
         is_new = not folder.path.exists()
         folder.path.mkdir(parents=True, exist_ok=True)
         created_ms = now_ms()
@@ -161,22 +198,25 @@ class DatasetJobs:
         Raises:
             NotFoundError: when there is no such dataset.
             ConflictError: code `dataset-in-use` while a run needs it, `dataset-active` while it is being prepared.
+            UnavailableError: code `being-rebuilt`, while it is not known which runs there are.
         """
         tools = self._tools
-        record = tools.record("dataset", dataset_id)
-        if runs := DatasetUses.now(tools.live).active(dataset_id):
-            raise ConflictError(
-                f"The dataset {dataset_id} is in use by {', '.join(runs[:5])}{' and others' if len(runs) > 5 else ''}. "
-                "Wait for these runs, or cancel them first.",
-                code="dataset-in-use",
-            )
-        path = tools.home.dataset(dataset_id).path
-        freed = freeable_bytes(path)
-        if not record.ended or tools.ledger.delete("dataset", dataset_id) is Change.REFUSED:
-            raise ConflictError(
-                f"The dataset {dataset_id} is being prepared; cancel that first.", code="dataset-active"
-            )
-        tools.archive.purge(path)
+        with self.held, self._registering:  # no run is launched on it, and it is not registered again, in between
+            tools.require_rebuilt()  # datasets come back before the runs that need them
+            record = tools.record("dataset", dataset_id)
+            if runs := DatasetUses.now(tools.live).active(dataset_id):
+                raise ConflictError(
+                    f"The dataset {dataset_id} is in use by {', '.join(runs[:5])}"
+                    f"{' and others' if len(runs) > 5 else ''}. Wait for these runs, or cancel them first.",
+                    code="dataset-in-use",
+                )
+            path = tools.home.dataset(dataset_id).path
+            freed = freeable_bytes(path)
+            if not record.ended or tools.ledger.delete("dataset", dataset_id) is not Change.OK:
+                raise ConflictError(
+                    f"The dataset {dataset_id} is being prepared; cancel that first.", code="dataset-active"
+                )
+            tools.archive.purge(path)
         return freed
 
     def _again_if_not_there(self, record: JobRecord) -> JobRecord:
@@ -199,3 +239,15 @@ class DatasetJobs:
                 f"The id {dataset_id!r} belongs to a dataset with another spec. Choose another id.",
                 code="dataset-exists",
             )
+
+
+def _is_left_by_upload(folder: DatasetFolder) -> bool:
+    """Returns whether an upload was put in place and never registered: whatever was ever registered has more files."""
+    return _names(folder) == {"clips", "upload.json"}
+
+
+def _names(folder: DatasetFolder) -> set[str]:
+    try:
+        return {name for name in os.listdir(folder.path) if not name.startswith(".")}
+    except OSError:  # entry_fault names what is wrong
+        return set()

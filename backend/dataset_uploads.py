@@ -1,7 +1,8 @@
 """Datasets that are uploaded as a zip: taken in, judged, unpacked beside the datasets and put in place by one rename.
 
 An upload is the same dataset as an earlier one of equal clips and settings; equal clips under another id or with other
-settings share their files (hard links). What a crash leaves behind is removed when the API starts again.
+settings share their files (hard links). What a crash leaves behind is removed by the sweep once it is old: a start
+cannot tell it from what another backend on the same home is taking in.
 """
 
 from __future__ import annotations
@@ -45,13 +46,10 @@ class DatasetUploads:
     """Takes zips of clips in."""
 
     def __init__(self, tools: JobTools, datasets: DatasetJobs, slots: UploadSlots) -> None:
-        """Removes what uploads that a crash cut short left behind."""
         self._tools = tools
         self._datasets = datasets
         self._slots = slots
         self._placing = threading.Lock()
-        for folder in tools.home.datasets.glob(f"{PREFIX}*"):
-            shutil.rmtree(folder, ignore_errors=True)
 
     async def accept(self, incoming: Incoming, *, owner: str) -> JobRecord:
         """Takes an upload in and registers it; nothing of it is left on the disk when it is refused or cut off.
@@ -129,7 +127,7 @@ class DatasetUploads:
         dataset_id = chosen or f"upload-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
         target = home.dataset(dataset_id)
         spec = _spec(wanted, str(target.clips), manifest)
-        if self._tools.ledger.get("dataset", dataset_id) is not None:
+        if self._datasets.is_there(dataset_id):
             there = uploaded(target)
             if there is None or there.digest != upload.digest:
                 raise ConflictError(

@@ -17,7 +17,7 @@ from backend.home_usage import HomeUsage
 from backend.live import Live
 from backend.places import NO_PLACE, no_place, places_for, require_place
 from backend.retention import Freed, Item, Retention, surplus
-from worker.contract.errors import ConflictError, NotFoundError
+from worker.contract.errors import ConflictError, NotFoundError, UnavailableError
 from worker.contract.keys import JobKind
 from worker.contract.layout import Home, sync_folder, write_atomically, write_json
 from worker.contract.ledger import Ledger
@@ -48,6 +48,18 @@ class JobTools:
         if record is None:
             raise NotFoundError(f"There is no {kind} with the id {job_id!r}.", code=f"{kind}-not-found")
         return record
+
+    def require_rebuilt(self) -> None:
+        """Passes unless Redis was emptied and is being filled again: what is not listed then may lie on the disk.
+
+        Raises:
+            UnavailableError: code `being-rebuilt`.
+        """
+        if self.live.generation() is None:
+            raise UnavailableError(
+                "Redis was emptied, and what it knew is being read from the folders. Try again soon.",
+                code="being-rebuilt",
+            )
 
     def is_short(self) -> bool:
         """Returns whether disk or home are nearly full: what can be spared goes early then."""

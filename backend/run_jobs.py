@@ -248,18 +248,21 @@ class RunJobs:
         Raises:
             NotFoundError: when there is no such run.
             ConflictError: code `run-active`, while it is active.
+            InsufficientStorageError: when the trash lies on another file system and has no room for it.
         """
         tools = self._tools
         record = tools.record("run", run_id)
         path = tools.home.run(run_id).path
         size = tools.archive.reclaimable_bytes(path)
-        if not record.ended or tools.ledger.delete("run", run_id) is Change.REFUSED:
-            raise ConflictError(f"The run {run_id} is active; cancel it first.", code="run-active")
+        active = ConflictError(f"The run {run_id} is active; cancel it first.", code="run-active")
+        if not record.ended:
+            raise active
+        with contextlib.nullcontext() if purge else tools.archive.trashing(path):
+            if tools.ledger.delete("run", run_id) is Change.REFUSED:
+                raise active
         if purge:
             tools.archive.purge(path)
-            return 0, size
-        tools.archive.to_trash(path)
-        return size, 0
+        return (0, size) if purge else (size, 0)
 
     def require_checkpoint(self, run_id: str) -> JobRecord:
         """Returns a run that has a checkpoint to score with.

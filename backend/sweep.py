@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 from backend.batch_jobs import BatchJobs
 from backend.derivatives import ABANDONED_S, Derivatives
 from backend.disk import freeable_bytes
+from backend.folder_faults import roots
 from backend.jobs import JobTools
 from backend.retention import Freed, Retention
 from backend.score_jobs import ScoreJobs
@@ -103,9 +104,10 @@ class Sweep:
         return self._derivatives.sweep(is_short=self._tools.is_short())
 
     def _leftovers(self) -> Freed:
-        """Deletes what uploads left that a crash cut short: nothing in their folders changed for long."""
+        """Deletes what uploads and moves between disks left that a crash cut short: nothing in it changed for long."""
         home, freed = self._tools.home, Freed()
-        for folder in [*home.scores.glob(".*.partial"), *home.datasets.glob(".upload-*")]:
+        left = [*home.scores.glob(".*.partial"), *home.datasets.glob(".upload-*"), *home.runs.glob(".*.partial")]
+        for folder in [*left, *(path for root in roots(home).values() for path in root.glob(".*.purged.*"))]:
             if time.time() - _changed_at(folder) > ABANDONED_S:
                 freed += Freed(1, freeable_bytes(folder))
                 shutil.rmtree(folder, ignore_errors=True)

@@ -16,7 +16,7 @@ from backend.jobs import JobTools
 from backend.rebuild import Rebuilder
 from backend.run_jobs import dataset_id_of
 from worker.contract.errors import CorruptRecordError, NotFoundError
-from worker.contract.layout import RunFolder, sync_folder
+from worker.contract.layout import RunFolder
 from worker.contract.record import at, read_labels, read_outcome, read_spec
 from worker.contract.resources import TrashedRun
 from worker.contract.spec import RunSpec
@@ -55,7 +55,12 @@ class Trash:
     def _found(self) -> Iterator[Entry]:
         for path in self._tools.home.trash.iterdir():
             run_id, _, stamp = path.name.rpartition(".")
-            if ".purged." not in path.name and stamp.isdigit() and (path / "spec.json").exists():
+            if (
+                not path.name.startswith(".")
+                and ".purged." not in path.name
+                and stamp.isdigit()
+                and (path / "spec.json").exists()
+            ):
                 yield Entry(run_id, int(stamp), path)
 
     def dataset_ids(self) -> set[str]:
@@ -105,11 +110,9 @@ class Trash:
         if not folder.spec.exists():
             entry = self._require(run_id)
             try:
-                entry.path.rename(folder.path)
+                tools.archive.restore(entry.path, folder.path)
             except FileNotFoundError:
                 raise _not_there(run_id) from None
-            sync_folder(tools.home.runs)
-            sync_folder(tools.home.trash)
         self._rebuilder.restore_run(run_id)
 
     def purge(self, run_id: str) -> int:

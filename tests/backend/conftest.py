@@ -115,11 +115,11 @@ def shared_backend(tmp_path_factory: pytest.TempPathFactory, valkey_server: Valk
 @pytest.fixture
 def backend(shared_backend: Backend) -> Backend:
     """A server on an empty home and an empty Redis."""
-    shared_backend.services.redis.flushdb()
     home = shared_backend.home
     for folder in (home.runs, home.datasets, home.scores, home.batches, home.subsets):
         shutil.rmtree(folder)
         folder.mkdir()
+    shared_backend.services.redis.flushdb()  # last: a rebuild in between would bring back what is being removed
     shared_backend.services.live.set_generation("test")
     return shared_backend
 

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import stat
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,9 +15,10 @@ from typing import Any
 import pytest
 import redis
 
+from backend.derivatives import ABANDONED_S
 from backend.main import create_app
 from frontend.client import GapscopeClient
-from tests.backend.conftest import Backend, serving, settings_for
+from tests.backend.conftest import Backend, serving, settings_for, wait_for
 from tests.conftest import ValkeyServer
 
 LIMITS: dict[str, Any] = {
@@ -87,6 +89,45 @@ def test_equal_clips_are_one_dataset_and_share_their_files_under_another_id(serv
     served.http.post(f"/datasets/{first['id']}/cancel")
     assert served.http.delete(f"/datasets/{first['id']}").json()["freed_bytes"] >= 3 * 4_096
     assert not one.exists()
+
+
+def test_a_folder_that_is_set_apart_is_overwritten_by_no_upload(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert upload(backend, packed(CLIPS), id="mine").status_code == 202
+    folder = backend.home.dataset("mine")
+    folder.annotations.write_text("{}\n")
+    whole = folder.spec.read_bytes()
+    folder.spec.write_text("{")
+    backend.services.redis.flushdb()
+    with monkeypatch.context() as while_rebuilt:
+        while_rebuilt.setattr(backend.services.live, "generation", lambda: None)
+        backend.problem(upload(backend, packed(CLIPS), id="mine"), 503, "being-rebuilt")
+    wait_for(lambda: backend.services.live.generation() is not None, "the ledger is rebuilt")
+    for clips in (CLIPS, {"train/dog/9.mp4": b"nine"}):
+        problem = backend.problem(upload(backend, packed(clips), id="mine"), 409, "dataset-set-apart")
+        assert str(folder.spec) in problem["detail"]
+        assert "Restore it from a backup" in problem["detail"]
+    assert (files_of(backend, "mine"), folder.annotations.exists()) == (CLIPS, True)
+    assert list(backend.home.datasets.iterdir()) == [folder.path]
+    folder.spec.write_bytes(whole)  # as after a registration that Redis did not take: the same clips go on there
+    assert upload(backend, packed(CLIPS), id="mine").status_code == 202
+    backend.problem(upload(backend, packed({"train/dog/9.mp4": b"nine"}), id="mine"), 409, "dataset-exists")
+    assert folder.annotations.exists()
+
+
+def test_an_upload_that_was_put_in_place_and_never_registered_gives_way(backend: Backend) -> None:
+    for dataset_id in ("zipped", "named"):
+        upload(backend, packed(CLIPS), id=dataset_id)
+        backend.home.dataset(dataset_id).spec.unlink()
+        backend.ledger.cancel("dataset", dataset_id)
+        backend.ledger.delete("dataset", dataset_id)
+    other = {"train/dog/9.mp4": b"nine"}
+    assert upload(backend, packed(other), id="zipped").status_code == 202
+    assert files_of(backend, "zipped") == other
+    named = backend.http.post("/datasets", json={"id": "named", "kind": "av-digits"})
+    assert (named.status_code, named.json()["upload"]) == (202, None)
+    assert files_of(backend, "named") == {}
 
 
 def test_one_csv_file_at_the_top_makes_it_a_manifest(served: Backend) -> None:
@@ -198,8 +239,16 @@ def test_settings_beside_the_clips_are_checked_by_field(served: Backend, fields:
     assert list(served.home.datasets.glob(".*")) == []
 
 
-def test_what_a_crash_left_behind_is_removed_at_the_next_start(tmp_path: Path) -> None:
-    left = tmp_path / "home" / "datasets" / ".upload-zip-1" / "dataset" / "clips"
+def test_a_backend_that_starts_leaves_what_another_takes_in_and_the_sweep_removes_it_once_it_is_old(
+    tmp_path: Path,
+) -> None:
+    datasets = tmp_path / "home" / "datasets"
+    left = datasets / ".upload-zip-1" / "dataset" / "clips"
     left.mkdir(parents=True)
-    create_app(settings_for(tmp_path / "home", "redis://127.0.0.1:1/0"))
-    assert list((tmp_path / "home" / "datasets").iterdir()) == []
+    services = create_app(settings_for(tmp_path / "home", "redis://127.0.0.1:1/0")).state.services
+    services.sweep.turn()
+    assert left.exists()
+    for folder in (left, left.parent, left.parent.parent):
+        os.utime(folder, (time.time() - ABANDONED_S - 1,) * 2)
+    services.sweep.turn()
+    assert list(datasets.iterdir()) == []

@@ -5,14 +5,20 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
+import threading
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from backend.recovery import Recovered, recover
 from tests.backend.conftest import Backend, Filled, wait_for
 from tests.backend.folders import write_dataset
+from worker.contract.keys import JobKind
+from worker.contract.layout import DatasetFolder, Home
 from worker.contract.sources import stamps_of, write_stamps
 
 FOLDER = {"kind": "folder", "path": "/data/clips"}
@@ -84,6 +90,52 @@ def test_a_corpus_is_another_dataset_under_each_protocol_and_a_run_must_name_the
     assert backend.http.post("/runs", json=right).status_code == 202
 
 
+def no_spec(folder: DatasetFolder) -> None:
+    folder.spec.unlink()
+
+
+def torn_spec(folder: DatasetFolder) -> None:
+    folder.spec.write_text("{")
+
+
+def elsewhere(folder: DatasetFolder) -> None:
+    outside = folder.path.parents[2] / "outside"
+    folder.path.rename(outside)
+    folder.path.symlink_to(outside)
+
+
+@pytest.mark.parametrize("damage", [no_spec, torn_spec, elsewhere])
+def test_a_folder_that_is_set_apart_is_taken_over_by_no_registration(
+    backend: Backend, damage: Callable[[DatasetFolder], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = backend.home.dataset(write_dataset(backend.home))
+    damage(folder)
+    before = {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
+    backend.services.redis.flushdb()
+    with monkeypatch.context() as while_rebuilt:
+        while_rebuilt.setattr(backend.services.live, "generation", lambda: None)
+        backend.problem(backend.http.post("/datasets", json={**FOLDER, "id": "clips"}), 503, "being-rebuilt")
+    rebuilt(backend)
+    assert backend.ledger.get("dataset", "clips") is None
+    for body in ({**FOLDER, "id": "clips"}, {"kind": "av-digits", "id": "clips"}):
+        problem = backend.problem(backend.http.post("/datasets", json=body), 409, "dataset-set-apart")
+        assert "Or choose another id" in problem["detail"]
+    assert {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()} == before
+    assert backend.ledger.get("dataset", "clips") is None
+    if folder.path.is_symlink():
+        shutil.rmtree(folder.path.resolve())
+
+
+def test_a_registration_that_redis_did_not_take_is_made_again(backend: Backend) -> None:
+    backend.home.dataset("mine").path.mkdir()  # cut off before its spec was written
+    assert backend.http.post("/datasets", json={**FOLDER, "id": "mine"}).status_code == 202
+    backend.ledger.cancel("dataset", "mine")
+    backend.ledger.delete("dataset", "mine")
+    other = {**FOLDER, "id": "mine", "path": "/elsewhere"}
+    backend.problem(backend.http.post("/datasets", json=other), 409, "dataset-exists")
+    assert backend.http.post("/datasets", json={**FOLDER, "id": "mine"}).json()["state"] == "queued"
+
+
 @pytest.mark.parametrize(
     ("body", "field"),
     [
@@ -153,6 +205,53 @@ def test_catalog_lists_every_kind_with_its_schema(filled: Filled) -> None:
 def rebuilt(backend: Backend) -> None:
     backend.services.redis.flushdb()
     wait_for(lambda: backend.services.live.generation() is not None, "the ledger is rebuilt")
+
+
+def test_no_dataset_is_deleted_before_a_rebuild_has_brought_back_the_runs_that_need_it(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = write_dataset(backend.home)
+    rebuilt(backend)
+    run = backend.http.post("/runs", json={"preset": "demo", "dataset": {"id": dataset}}).json()["id"]
+    asked = threading.Event()
+
+    def slow(home: Home, kind: JobKind, job_id: str) -> Recovered | None:
+        assert kind != "run" or asked.wait(20)
+        return recover(home, kind, job_id)
+
+    monkeypatch.setattr("backend.rebuild.recover", slow)
+    backend.services.redis.flushdb()
+    wait_for(lambda: backend.ledger.get("dataset", dataset), "the dataset is back")
+    answer = backend.http.delete(f"/datasets/{dataset}")
+    asked.set()
+    backend.problem(answer, 503, "being-rebuilt")
+    assert answer.headers["retry-after"] == "5"
+    wait_for(lambda: backend.services.live.generation() is not None, "the ledger is rebuilt")
+    assert run in backend.problem(backend.http.delete(f"/datasets/{dataset}"), 409, "dataset-in-use")["detail"]
+    assert backend.home.dataset(dataset).store.is_dir()
+
+
+def test_no_dataset_is_deleted_while_a_run_is_launched_on_it(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = write_dataset(backend.home)
+    rebuilt(backend)
+    fix, answers = backend.services.lineage.fix, []
+
+    def delete() -> None:
+        answers.append(backend.http.delete(f"/datasets/{dataset}"))
+
+    thread = threading.Thread(target=delete)
+
+    def meanwhile(*arguments: Any) -> None:
+        thread.start()
+        thread.join(0.5)  # checked, and not yet created
+        fix(*arguments)
+
+    monkeypatch.setattr(backend.services.lineage, "fix", meanwhile)
+    launched = backend.http.post("/runs", json={"preset": "demo", "dataset": {"id": dataset}})
+    thread.join()
+    assert launched.status_code == 202
+    backend.problem(answers[0], 409, "dataset-in-use")
+    assert backend.home.dataset(dataset).store.is_dir()
 
 
 def test_a_dataset_says_who_uses_it_and_is_deleted_when_no_run_needs_it(backend: Backend) -> None:

@@ -205,8 +205,12 @@ def test_what_a_crash_left_of_uploads_goes_and_what_comes_in_stays(clips: Backen
         (folder / "file").write_bytes(bytes(10_000))
         made_old(folder, 1)
     made_old(old / "file", 1)
+    cut_short = [clips.home.runs / ".run-1.partial", clips.home.batches / ".batch-1.purged.1"]
+    for folder in cut_short:
+        folder.mkdir()
+        made_old(folder, 1)
     clips.services.sweep.turn()
-    assert not old.exists()
+    assert not any(folder.exists() for folder in (old, *cut_short))
     assert young.exists()
     shutil.rmtree(young)
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -55,6 +60,69 @@ def test_trash_is_emptied_only_when_it_is_meant(backend: Backend, run: str) -> N
     assert len(backend.get("/trash")["items"]) == 1
     assert backend.http.delete("/trash", params={"confirm": "true"}).json()["freed_bytes"] > 0
     assert backend.get("/trash")["items"] == []
+
+
+@pytest.fixture
+def elsewhere(backend: Backend) -> Iterator[str]:
+    """A run in a folder of runs that is a link to another file system."""
+    memory, runs = Path("/dev/shm"), backend.home.runs
+    if not memory.is_dir() or memory.stat().st_dev == runs.stat().st_dev:
+        pytest.skip("there is no second file system here")
+    disk = Path(tempfile.mkdtemp(dir=memory))
+    runs.rmdir()
+    runs.symlink_to(disk)
+    try:
+        run_id = write_run(backend.home)
+        backend.services.rebuilder.restore_run(run_id)
+        yield run_id
+    finally:
+        backend.services.trash.empty()
+        runs.unlink()
+        runs.mkdir()
+        shutil.rmtree(disk)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_run_on_another_disk_is_deleted_and_brought_back_as_it_was(backend: Backend, elsewhere: str) -> None:
+    before, kept = backend.get(f"/runs/{elsewhere}"), files(backend.home.run(elsewhere).path)
+    assert backend.http.delete(f"/runs/{elsewhere}").status_code == 200
+    assert list(backend.home.runs.iterdir()) == []
+    assert [entry["id"] for entry in backend.get("/trash")["items"]] == [elsewhere]
+    assert backend.http.post(f"/runs/{elsewhere}/restore").status_code == 200
+    assert comparable(backend.get(f"/runs/{elsewhere}")) == comparable(before)
+    assert files(backend.home.run(elsewhere).path) == kept
+    assert list(backend.home.trash.iterdir()) == []
+    assert backend.http.delete(f"/runs/{elsewhere}", params={"purge": "true"}).status_code == 200
+    assert [*backend.home.runs.iterdir(), *backend.home.trash.iterdir()] == []
+
+
+def test_a_run_that_the_trash_on_another_disk_cannot_take_stays_as_it_is(
+    backend: Backend, elsewhere: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(source: str, target: str, **_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    kept = files(backend.home.run(elsewhere).path)
+    monkeypatch.setattr(shutil, "copyfile", full)
+    backend.problem(backend.http.delete(f"/runs/{elsewhere}"), 507, "disk-full")
+    assert backend.get(f"/runs/{elsewhere}")["state"] == "finished"
+    assert files(backend.home.run(elsewhere).path) == kept
+    assert list(backend.home.trash.iterdir()) == []
+
+
+def test_a_run_that_is_resumed_while_it_is_copied_to_the_trash_stays(
+    backend: Backend, elsewhere: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def resume() -> None:
+        assert backend.ledger.resume("run", elsewhere, from_states=("finished",)).value == "ok"
+
+    monkeypatch.setattr(os, "sync", resume)
+    backend.problem(backend.http.delete(f"/runs/{elsewhere}"), 409, "run-active")
+    assert backend.home.run(elsewhere).spec.exists()
+    assert list(backend.home.trash.iterdir()) == []
 
 
 def test_trash_is_paged_newest_first_and_shows_what_cannot_be_read(backend: Backend, run: str) -> None:

@@ -1,13 +1,14 @@
 -- Every change of a job, each one atomic. See ledger.py for what the operations mean.
 --
 -- KEYS  1 the job's hash   2 set of active ids   3 sorted set of all ids   4 stream of events   5 hash of a needed job
+--       6 mark of the last rebuild
 -- ARGV  1 operation   2 id   3.. arguments
 -- Answers are lists whose first entry is a word.
 --
 -- A token is the server's time in ms when the job was claimed, and always above the one before. So a claim after Redis
 -- was emptied beats every claim from before it, even where the rebuilt hash knows nothing of those.
 
-local key, active, all, stream, needed = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local key, active, all, stream, needed, generation = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local id = ARGV[2]
 local ENDED = {finished = true, failed = true, cancelled = true}
 local STREAM_LIFE_S = 600  -- of a run that has ended: who reads it later goes to the archive
@@ -101,7 +102,9 @@ function operations.claim()
   if state ~= 'queued' then return {'taken'} end
   if waits ~= '' then
     local other = redis.call('HGET', needed, 'state')
-    if other ~= 'finished' and other ~= 'failed' and other ~= 'cancelled' then
+    -- One that a whole ledger does not list is set apart or deleted: it never ends, and the claimant says why.
+    local comes = other or redis.call('EXISTS', generation) == 0
+    if comes and not ENDED[other] then
       set('waiting_for', waits)
       return {'waiting'}
     end

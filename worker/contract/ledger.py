@@ -81,7 +81,7 @@ class Ledger:
             job_id: the job that a message said to look at.
             holder: a name never used before, so that a repeated call is told from a second claimant.
             dataset_id: the dataset that must have ended before (ready or not); until then the job stays queued and
-                says what it waits for.
+                says what it waits for. One that is not listed is waited for only until the ledger is rebuilt.
         """
         waits = DATASET_PREFIX + dataset_id if dataset_id else ""
         answer = self._run("claim", kind, job_id, holder, waits, needed=dataset_id)
@@ -299,6 +299,7 @@ class Ledger:
             keys.jobs(kind),
             keys.events(job_id),
             keys.job("dataset", needed or job_id),
+            keys.GENERATION,
         ]
         answer = self._script(keys=names, args=[operation, job_id, *arguments])
         return [_text(part) for part in cast("list[str | bytes]", answer)]

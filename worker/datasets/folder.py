@@ -137,8 +137,9 @@ def _is_text(path: Path) -> bool:
 
 
 def _unnameable(root: Path, path: Path) -> SkippedClip:
-    shown = Path(os.fsencode(path).decode("utf-8", "replace"))
-    inside = Path(os.fsencode(path.relative_to(root)).decode("utf-8", "replace"))
+    # Escaped, not replaced: names that differ in such a byte alone must stay two.
+    shown = Path(os.fsencode(path).decode("utf-8", "backslashreplace"))
+    inside = Path(os.fsencode(path.relative_to(root)).decode("utf-8", "backslashreplace"))
     reason = "Its path is no UTF-8 text. Rename it."
     return SkippedClip(sample_id="__".join(inside.parts), path=str(shown), code="bad-name", reason=reason)
 

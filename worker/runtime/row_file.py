@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Self
 
@@ -27,7 +28,7 @@ class RowFile:
             CorruptRecordError: when a line before the last is damaged.
         """
         self._places: dict[Key, tuple[int, int]] = {}
-        self.num_failed = 0
+        self._failed: set[Key] = set()
         self._path = path
         self._file = path.open("a+b")
         self._file.seek(0)
@@ -47,9 +48,13 @@ class RowFile:
             position += len(line)
         self._end = position
 
-    def __len__(self) -> int:
-        """Returns the number of rows."""
-        return len(self._places)
+    def count(self, wanted: AbstractSet[Key]) -> int:
+        """Returns how many of some clips have a row; there may be rows of files that are gone."""
+        return len(self._places.keys() & wanted)
+
+    def count_failed(self, wanted: AbstractSet[Key]) -> int:
+        """Returns how many of some clips have a row that says why they could not be scored."""
+        return len(self._failed & wanted)
 
     def has(self, sample_id: str, path: str) -> bool:
         """Returns whether there is a row of a clip."""
@@ -68,7 +73,7 @@ class RowFile:
         self._file.flush()
         os.fsync(self._file.fileno())
 
-    def in_order(self, keys: Sequence[Key]) -> Iterator[BatchRow]:
+    def in_order(self, keys: Iterable[Key]) -> Iterator[BatchRow]:
         """Yields the rows of clips in the order of their keys (id, path); those without a row are left out."""
         self.sync()
         with self._path.open("rb") as file:
@@ -79,8 +84,10 @@ class RowFile:
                     yield json.loads(file.read(length))
 
     def _note(self, row: BatchRow, position: int, length: int) -> None:
-        self._places[row["sample_id"], row["path"]] = (position, length)
-        self.num_failed += row["error_code"] is not None
+        key = row["sample_id"], row["path"]
+        self._places[key] = (position, length)
+        if row["error_code"] is not None:
+            self._failed.add(key)
 
     def __enter__(self) -> Self:
         return self

@@ -33,7 +33,7 @@ from worker.media.decode import DecodedClip
 from worker.media.sandbox import DecodePool
 from worker.media.wire import DecodeJob, Window
 from worker.runtime.beating import Beating
-from worker.runtime.row_file import RowFile
+from worker.runtime.row_file import Key, RowFile
 from worker.runtime.score import checkpoint_of, models
 from worker.runtime.supervisor import HELD, Surroundings
 
@@ -121,7 +121,7 @@ class _Work:
         self._begun = time.monotonic()
         self._flushed = self._begun
         self._num_before = 0
-        self._total = 0
+        self._wanted: dict[Key, None] = {}
         self._gives_way = False
         self._waiting: list[tuple[ClipEntry, DecodedClip]] = []
 
@@ -131,25 +131,27 @@ class _Work:
         scorer = self._scorer(asked)
         entries, skipped = list_clips(Path(asked.path))
         entries, outside = divide(entries, self._around.settings.data_roots)
-        skipped = [*skipped, *outside]
-        self._total = len(entries) + len(skipped)
+        clips = {(entry.sample_id, str(entry.path)): entry for entry in entries}
+        left_out = {(clip.sample_id, clip.path): clip for clip in (*skipped, *outside)}
+        for key in left_out.keys() & clips.keys():  # a name that is no text, escaped as another file is named
+            log.warning("batch %s: %s stands for two files; one is left out: rename it", self._claim.id, key[1])
+            del left_out[key]
+        self._wanted = dict.fromkeys((*clips, *left_out))
         with RowFile(self._folder.rows) as rows:
-            self._num_before = len(rows)
-            rows.write([row for row in map(skipped_row, skipped) if not rows.has(row["sample_id"], row["path"])])
-            todo = [entry for entry in entries if not rows.has(entry.sample_id, str(entry.path))]
+            self._num_before = self._done(rows)
+            rows.write([skipped_row(clip) for key, clip in left_out.items() if not rows.has(*key)])
+            todo = [entry for key, entry in clips.items() if not rows.has(*key)]
             self._tell(rows)
             if todo and not self._should_stop():
                 self._score(scorer, todo, rows)
             self._tell(rows)
             if self._beating.answer is Renewal.LOST:
                 raise LostLeaseError(f"The batch {self._claim.id} belongs to another worker now.")
-            cancelled = self._cancelled()
-            if len(rows) < self._total and not cancelled:
+            cancelled, is_whole = self._cancelled(), self._done(rows) == len(self._wanted)
+            if not is_whole and not cancelled:
                 return None
-            order = [(entry.sample_id, str(entry.path)) for entry in entries]
-            order += [(clip.sample_id, clip.path) for clip in skipped]
-            write_table(self._folder.table, rows.in_order(order))
-        return Outcome.now("cancelled" if cancelled and len(rows) < self._total else "finished")
+            write_table(self._folder.table, rows.in_order(self._wanted))
+        return Outcome.now("finished" if is_whole else "cancelled")
 
     def _asked(self) -> ScoreBatchRequest:
         record = read_spec(self._folder.spec)
@@ -204,19 +206,23 @@ class _Work:
         lost = self._beating.answer is Renewal.LOST
         return lost or self._gives_way or self._around.stopping() or self._cancelled()
 
+    def _done(self, rows: RowFile) -> int:
+        return rows.count(self._wanted.keys())
+
     def _tell(self, rows: RowFile) -> None:
-        gained = (len(rows) - self._num_before) / max(time.monotonic() - self._begun, 1e-3)
+        done, total = self._done(rows), len(self._wanted)
+        gained = (done - self._num_before) / max(time.monotonic() - self._begun, 1e-3)
         progress = BatchProgress(
-            done=len(rows),
-            total=self._total,
-            failed=rows.num_failed,
-            fraction=min(1.0, len(rows) / max(self._total, 1)),
-            eta_s=(self._total - len(rows)) / gained if gained > 0 else None,
+            done=done,
+            total=total,
+            failed=rows.count_failed(self._wanted.keys()),
+            fraction=done / max(total, 1),
+            eta_s=(total - done) / gained if gained > 0 else None,
             clips_per_s=gained or None,
         )
         with contextlib.suppress(redis.RedisError):  # an outage stops nobody
             self._around.ledger.set_progress(
-                "batch", self._claim.id, self._claim.token, progress.model_dump_json(), done=len(rows)
+                "batch", self._claim.id, self._claim.token, progress.model_dump_json(), done=done
             )
 
 

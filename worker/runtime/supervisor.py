@@ -34,6 +34,7 @@ from worker.contract.record import (
     Refusal,
     Renewal,
     read_outcome,
+    read_spec,
 )
 from worker.contract.settings import MIB, Settings
 from worker.runtime import exits
@@ -162,14 +163,14 @@ class Supervisor:
             return ChildFailedError(detail).problem()
         try:
             needs = self._job.needs_dataset()
-        except CorruptRecordError as error:
+            if needs is None:
+                return None
+            folder = self._around.home.dataset(needs)
+            if read_spec(folder.spec) is None:
+                return DatasetError(f"The dataset {needs} is not registered any more.").problem()
+            dataset = read_outcome(folder.outcome)
+        except CorruptRecordError as error:  # the run's own record, or a dataset's that is set apart
             return error.problem()
-        if needs is None:
-            return None
-        folder = self._around.home.dataset(needs)
-        if not folder.spec.exists():
-            return DatasetError(f"The dataset {needs} is not registered any more.").problem()
-        dataset = read_outcome(folder.outcome)
         if dataset is None or dataset.state == "finished":
             return None
         why = "was cancelled" if dataset.error is None else f"failed: {dataset.error.detail}"

@@ -91,6 +91,15 @@ def test_a_run_waits_for_its_dataset(ledger: Ledger) -> None:
     assert record(ledger).waiting_for is None
 
 
+def test_a_run_waits_for_a_dataset_that_is_not_listed_only_until_the_ledger_is_rebuilt(
+    ledger: Ledger, client: redis.Redis
+) -> None:
+    queued(ledger)
+    assert ledger.claim("run", "r1", "w1", dataset_id="digits") is Refusal.WAITING
+    client.set(keys.GENERATION, "1")
+    assert isinstance(ledger.claim("run", "r1", "w1", dataset_id="digits"), Claim)
+
+
 def test_renew_raises_the_beat_and_tells_of_a_cancel(ledger: Ledger) -> None:
     queued(ledger)
     claim = claimed(ledger)

@@ -155,6 +155,48 @@ def test_every_clip_has_its_row_and_a_bad_one_costs_itself_alone(bench: Bench, c
     assert strange["error_code"] is None
 
 
+def test_names_that_are_no_text_have_a_row_each_and_the_batch_ends(bench: Bench, tmp_path: Path) -> None:
+    folder = tmp_path / "latin"
+    folder.mkdir()
+    make_clip(folder / "caf\\xe9.mp4", seconds=0.4)  # in letters what the row of the next one is named
+    for name in (b"caf\xe9.mp4", b"caf\xe8.mp4"):
+        (folder / os.fsdecode(name)).write_bytes(b"x")
+    bench.accept(folder)
+    score_batch("batch-1", bench.around)
+    assert (bench.record.state, bench.sent) == ("finished", [])
+    progress = bench.record.batch_progress()
+    assert progress is not None
+    assert (progress.done, progress.total, progress.failed) == (2, 2, 1)
+    rows = bench.table()
+    assert {name: row["error_code"] for name, row in rows.items()} == {
+        "caf\\xe9.mp4": None, "caf\\xe8.mp4": "bad-name",
+    }  # fmt: skip
+
+
+def test_rows_of_files_that_are_gone_do_not_count_for_those_that_are_there(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "EVERY_S", 0.0)
+    folder = tmp_path / "few"
+    folder.mkdir()
+    many_clips(folder, 3)
+    (folder / "notes.txt").write_text("x")
+    bench.accept(folder)
+    bench.around.ledger.create("score", "score-1", created_ms=1, facts=JobFacts())
+    score_batch("batch-1", bench.around)  # gives way after a row or two
+    (folder / "notes.txt").unlink()
+    (folder / "000.mp4").unlink()
+    score_batch("batch-1", bench.around)
+    progress = bench.record.batch_progress()
+    assert progress is not None
+    assert (progress.total, progress.failed) == (2, 0)
+    assert (bench.record.state == "finished") is (progress.done == 2)
+    bench.around.ledger.cancel("score", "score-1")
+    score_batch("batch-1", bench.around)
+    assert bench.record.state == "finished"
+    assert {name: row["error_code"] for name, row in bench.table().items()} == {"001.mp4": None, "002.mp4": None}
+
+
 def test_a_row_says_what_scoring_the_clip_alone_says(bench: Bench, clips: Path) -> None:
     bench.accept(clips)
     score_batch("batch-1", bench.around)

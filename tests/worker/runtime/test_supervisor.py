@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import redis
 
+from worker.contract import keys
 from worker.contract.errors import LostLeaseError
 from worker.contract.events import RunFailed
 from worker.contract.journal import read_events
@@ -345,6 +346,26 @@ def test_a_run_fails_with_its_dataset(bench: Bench) -> None:
     outcome = read_outcome(bench.home.run("r1").outcome)
     assert outcome is not None
     assert outcome.state == "failed"
+
+
+@pytest.mark.parametrize("name", ["spec", "outcome"])
+def test_a_run_whose_dataset_is_set_apart_waits_for_the_rebuild_and_then_fails_with_the_reason(
+    bench: Bench, name: str
+) -> None:
+    dataset_id = run_of(bench)
+    damaged: Path = getattr(bench.home.dataset(dataset_id), name)
+    damaged.write_text("{")
+    bench.client.delete(keys.job("dataset", dataset_id))
+    supervise("run", "r1", bench.around())
+    assert bench.record("r1", "run").state == "queued"
+    bench.client.set(keys.GENERATION, "1")
+    supervise("run", "r1", bench.around())
+    record = bench.record("r1", "run")
+    assert record.error is not None
+    assert (record.state, record.error.code) == ("failed", "record-corrupt")
+    assert str(damaged) in record.error.detail
+    [event] = read_events(bench.home.run("r1").events)
+    assert isinstance(event, RunFailed)
 
 
 def test_a_run_without_a_readable_spec_fails(bench: Bench) -> None:
