@@ -18,6 +18,8 @@ from worker.contract.spec import Spec
 PREFIX = "/api/v1"
 PAUSES_S = (0.2, 0.8)
 TRY_AGAIN = frozenset({502, 503, 504})
+KEPT_S = 2.0
+"""How long an idle connection is used again: the API closes one after 5 s, and a request just then would be lost."""
 Parameters = Mapping[str, Any]
 M = TypeVar("M", bound=BaseModel)
 
@@ -46,6 +48,7 @@ class Transport:
             follow_redirects=True,
             trust_env=not loopback,
             headers={"Authorization": f"Bearer {api_key}"} if api_key else None,
+            limits=httpx.Limits(keepalive_expiry=KEPT_S),
         )
 
     def close(self) -> None:

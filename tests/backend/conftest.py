@@ -21,6 +21,7 @@ import uvicorn
 from backend.connections import BoundedHttp
 from backend.dependencies import Services
 from backend.main import create_app
+from frontend.client.transport import KEPT_S
 from tests.backend.folders import write_dataset, write_run
 from tests.conftest import ValkeyServer
 from worker.contract.layout import Home
@@ -74,7 +75,7 @@ def serving(settings: Settings) -> Iterator[Backend]:
         url = f"http://127.0.0.1:{port}"
         services = app.state.services
         wait_for(lambda: services.live.generation() is not None, "the ledger is rebuilt")
-        with httpx.Client(base_url=f"{url}/api/v1", timeout=30) as client:
+        with httpx.Client(base_url=f"{url}/api/v1", timeout=30, limits=httpx.Limits(keepalive_expiry=KEPT_S)) as client:
             yield Backend(client, services, services.home, url)
     finally:
         server.should_exit = True

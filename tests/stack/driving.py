@@ -12,6 +12,8 @@ from typing import Any
 import httpx
 import psutil
 
+from frontend.client.transport import KEPT_S
+
 TINY_DATA = {
     "kind": "av-digits",
     "num_train": 120,
@@ -54,7 +56,9 @@ class Api:
     """A thin, untyped REST client: the tests look at the wire itself."""
 
     def __init__(self, url: str) -> None:
-        self.http = httpx.Client(base_url=f"{url.rstrip('/')}/api/v1", timeout=30)
+        self.http = httpx.Client(
+            base_url=f"{url.rstrip('/')}/api/v1", timeout=30, limits=httpx.Limits(keepalive_expiry=KEPT_S)
+        )
 
     def close(self) -> None:
         self.http.close()
