@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import httpx
 
+from frontend.client.transport import KEPT_S
 from tests.load.scene import Scene
 from tests.load.timing import Timings
 
@@ -39,7 +40,8 @@ class Client:
         """
         self.scene, self._timings, self._pause_s = scene, timings, pause_s
         self._random = random.Random(number)
-        self.http = httpx.AsyncClient(base_url=f"{scene.api_url}/api/v1", timeout=30, verify=False)
+        limits = httpx.Limits(keepalive_expiry=KEPT_S)
+        self.http = httpx.AsyncClient(base_url=f"{scene.api_url}/api/v1", timeout=30, verify=False, limits=limits)
         self._cursors: dict[str, int] = {}
         self._steps: dict[Step, float] = {
             self._list_runs: 3,
