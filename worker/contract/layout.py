@@ -99,6 +99,18 @@ def replacing(path: Path) -> Iterator[Path]:
     sync_folder(path.parent)
 
 
+def drop_half_written(folder: Path, name: str = "*") -> None:
+    """Deletes what processes that were killed left half-written.
+
+    Args:
+        folder: which the caller holds, or alone writes this file to.
+        name: of the file that they were writing; any, if it is left out.
+    """
+    for partial in folder.glob(f".{name}.*.partial"):
+        with contextlib.suppress(OSError):
+            partial.unlink()
+
+
 def is_half_written(name: str) -> bool:
     """Returns whether a file or folder of this name is one of ours in the making; below clips a name says nothing."""
     return name == "store.partial" or (name.startswith(".") and name.endswith(".partial"))

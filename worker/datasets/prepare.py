@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Self
 
 from worker.contract.errors import CorruptRecordError, InsufficientStorageError, MediaError, NotFoundError
-from worker.contract.layout import sync_folder
+from worker.contract.layout import drop_half_written, sync_folder
 from worker.contract.resources import PrepareProgress
 from worker.contract.sources import have_changed, stamps_of, write_stamps
 from worker.contract.spec.datasets import DatasetSpec
@@ -91,6 +91,8 @@ def prepare(
         InsufficientStorageError: code `disk-too-small`: the store would not fit; nothing was decoded.
     """
     begun = time.monotonic()
+    for place in ("store", "store.partial"):
+        drop_half_written(folder / place)
     ready, sources = _ready(folder / "store", spec), folder / "store" / SOURCES_FILE
     if ready is not None and have_changed(sources) is False:
         return StoreSummary(folder / "store", ready, built=False)

@@ -6,16 +6,14 @@ events.jsonl, the stream. After a crash between any two, the next start writes w
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
 from worker.contract.event_size import LEFT_OUT
 from worker.contract.events import EpochFinished, Event, RunFinished
 from worker.contract.journal import Journal, epoch_fields
-from worker.contract.layout import RunFolder, sync_folder
+from worker.contract.layout import RunFolder, drop_half_written, sync_folder
 from worker.contract.settings import GIB
 from worker.engine import checkpoint
 from worker.engine.steps import EpochDone, RunDone, Snapshot
@@ -99,13 +97,7 @@ def drop_partials(folder: RunFolder) -> None:
     Args:
         folder: of a run whose lock the caller holds; labels and requests to cancel are the backend's to write.
     """
-    written = (folder.checkpoints, folder.samples, folder.start)
-    left = [partial for place in written for partial in place.glob(".*.partial")]
-    left += [partial for file in (folder.resolved_spec, folder.outcome) for partial in _partials_of(file)]
-    for partial in left:
-        with contextlib.suppress(OSError):
-            partial.unlink()
-
-
-def _partials_of(file: Path) -> Iterator[Path]:
-    return file.parent.glob(f".{file.name}.*.partial")
+    for place in (folder.checkpoints, folder.samples, folder.start):
+        drop_half_written(place)
+    for file in (folder.resolved_spec, folder.outcome):
+        drop_half_written(file.parent, file.name)

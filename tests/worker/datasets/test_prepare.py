@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -120,6 +121,17 @@ def test_killed_and_resumed_equals_undisturbed(tmp_path: Path, whole: Path, dela
         child.stdout.readline()  # first clip
         time.sleep(delay_s)
         child.send_signal(signal.SIGKILL)
+    prepared(DIGITS, folder)
+    assert contents(folder) == contents(whole)
+
+
+@pytest.mark.parametrize("place", ["store", "store.partial"])
+def test_what_a_kill_left_half_written_is_gone_once_the_store_is_ready(tmp_path: Path, whole: Path, place: str) -> None:
+    folder = tmp_path / "killed"
+    stop = stop_after(6) if place == "store.partial" else lambda: False
+    with contextlib.suppress(PreparationStopped):
+        prepare(DIGITS, folder, num_processes=1, should_stop=stop)
+    (folder / place / ".sources.json.4478.4478.partial").write_text("[]")
     prepared(DIGITS, folder)
     assert contents(folder) == contents(whole)
 
