@@ -60,6 +60,7 @@ def test_a_path_that_holds_no_corpus_says_what_is_expected_where(page: Page, sta
     page.get_by_role("button", name="Register").click()
     page.get_by_role("combobox", name="Kind").click()
     page.get_by_role("option", name=re.compile("CREMA-D")).click()
+    expect(page.get_by_role("textbox", name="Audio folder")).to_be_visible()  # the form is CREMA-D's by now
     box = page.get_by_role("textbox", name="Path")
     box.fill(str(tmp_path))
     box.press("Enter")
