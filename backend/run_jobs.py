@@ -260,9 +260,10 @@ class RunJobs:
         with contextlib.nullcontext() if purge else tools.archive.trashing(path):
             if tools.ledger.delete("run", run_id) is Change.REFUSED:
                 raise active
-        if purge:
-            tools.archive.purge(path)
-        return (0, size) if purge else (size, 0)
+        if not purge:
+            return size, 0
+        tools.archive.purge(path)
+        return 0, size
 
     def require_checkpoint(self, run_id: str) -> JobRecord:
         """Returns a run that has a checkpoint to score with.

@@ -20,7 +20,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from backend.problems import ForbiddenError, answer
-from worker.contract.hosts import is_own_host, netloc_of, own_origins
+from worker.contract.hosts import is_own_host, is_own_origin, netloc_of, own_origins
 from worker.contract.settings import Settings
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -59,8 +59,7 @@ class OriginGuard:
             return None
         origin = headers.get("origin")
         if origin is not None:
-            netloc = netloc_of(origin)
-            if origin in self._ui or (netloc and netloc in {host, self._own_host}):
+            if is_own_origin(origin, self._ui, (host, self._own_host)):
                 return None
             return f"Expected the UI's origin; got {origin[:80]!r}. Set GAPSCOPE_UI_ORIGIN if this is your UI."
         if headers.get("sec-fetch-site") == "cross-site":

@@ -38,11 +38,6 @@ def listening_address(host: str, *, has_keys: bool) -> str:
     return host
 
 
-def is_loopback(host: str) -> bool:
-    """Returns whether an IP address is reached from this machine only."""
-    return ipaddress.ip_address(host).is_loopback
-
-
 def reachable(host: str) -> str:
     """Returns the address at which this machine reaches a server that listens on `host`."""
     address = ipaddress.ip_address(host)

@@ -16,6 +16,7 @@ from backend.access.keys import KeyStore
 from backend.stack import display, local_key, logs, ports, processes, record, server, stopping, table
 from backend.stack.errors import DamagedServerFilesError, StackError
 from backend.stack.home_lock import HomeLock
+from worker.contract.hosts import is_loopback
 from worker.contract.layout import Home
 from worker.contract.settings import Settings
 
@@ -212,7 +213,7 @@ def up(
             "admin (with the same --home).",
             code="no-api-keys",
         )
-    auth = auth or settings.asks_for_keys or not ports.is_loopback(host)
+    auth = auth or settings.asks_for_keys or not is_loopback(host)
     with HomeLock(home) as lock, local_key.of_this_stack(home, wanted=auth) as secret:
         processes.adopt_orphans()
         killed = record.kill_leftovers(home)

@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from frontend.client import GapscopeClient, discover
 from frontend.ui import sessions
 from worker.contract.errors import GapscopeError
-from worker.contract.hosts import is_own_host, netloc_of, own_origins
+from worker.contract.hosts import is_own_host, is_own_origin, netloc_of, own_origins
 
 LOGIN, LOGOUT, HEALTH = "/login", "/logout", "/_stcore/health"
 ORIGIN: Final = "GAPSCOPE_UI_ORIGIN"
@@ -94,7 +94,7 @@ def foreign(scope: Scope) -> str | None:
     if scope["type"] == "http" and scope["method"] in ("GET", "HEAD", "OPTIONS"):
         return None
     origin = headers.get("origin")
-    if origin is None or origin in own_origins(own) or netloc_of(origin) == host:
+    if origin is None or is_own_origin(origin, own_origins(own), (host,)):
         return None
     return f"Another web page sent this: {origin[:80]!r}. Set {ORIGIN} if it is yours."
 

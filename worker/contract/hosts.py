@@ -7,6 +7,7 @@ A web page elsewhere can make its own name point to 127.0.0.1 (DNS rebinding): i
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Collection
 from urllib.parse import urlsplit
 
 _LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
@@ -49,6 +50,18 @@ def is_own_host(host: str, own: str | None, listens_on: str | None) -> bool:
         return True
     on_loopback = listens_on is not None and is_loopback(listens_on)
     return not on_loopback and not _is_dotted_name(host)
+
+
+def is_own_origin(origin: str, pages: Collection[str], hosts: Collection[str | None]) -> bool:
+    """Returns whether a request with this Origin comes from the pages, or from a page of the server itself.
+
+    Args:
+        origin: as sent.
+        pages: origins of the pages.
+        hosts: hosts and ports of the server, such as the request's own.
+    """
+    netloc = netloc_of(origin)
+    return origin in pages or (bool(netloc) and netloc in hosts)
 
 
 def own_origins(origin: str | None) -> list[str]:

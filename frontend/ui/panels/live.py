@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import streamlit as st
@@ -13,6 +13,7 @@ from frontend.ui.charts import epochs as over_epochs
 from frontend.ui.charts import gaps
 from frontend.ui.charts.prepared import Prepared
 from frontend.ui.charts.saving import Caption
+from frontend.ui.diagnosis import Solo
 from frontend.ui.history import History, MixtureName, Split
 from frontend.ui.links import link
 from frontend.ui.panels import chart, epoch_controls, header, live_more, result
@@ -159,9 +160,9 @@ def _diagnosis(run: Run, history: History, shown: EpochFinished, split: Split) -
     st.markdown(f"##### What epoch {shown.epoch} says", anchors=False)
     report = folding.split_report(shown, split)
     said = diagnosis.findings(history, shown, split)
-    if report is not None and report.correctness is not None:
-        alone = diagnosis.against_alone(report, split, solo_of(run))
-        said[1:1] = alone
+    solo = solo_of(run) if report is not None and report.correctness is not None else {}
+    if report is not None:
+        said[1:1] = diagnosis.against_alone(report, split, solo)
     for finding in [*said, *_of_quality(run.id, shown.epoch, split)]:
         icon = {
             "plain": ":gray[:material/circle:]",
@@ -170,10 +171,10 @@ def _diagnosis(run: Run, history: History, shown: EpochFinished, split: Split) -
         }
         st.markdown(f"{icon[finding.tone]} **{finding.title}**  \n{finding.text}")
     if report is not None and report.correctness is not None:
-        _next_steps(run, report)
+        _next_steps(run, report, solo)
 
 
-def _next_steps(run: Run, report: SplitReport) -> None:
+def _next_steps(run: Run, report: SplitReport, solo: Mapping[str, Solo]) -> None:
     """Links what a reader does next: the most one-sided clips, training against the imbalance, the weak one alone."""
     with st.container(horizontal=True, key="next_steps"):
         link("run", "Open the most one-sided clips", icon=":material/grid_view:", run=run.id, tab="Samples")
@@ -184,7 +185,7 @@ def _next_steps(run: Run, report: SplitReport) -> None:
             words_of = "The same data and seed with the GMM-guided adaptive loss"
             link("new_run", words_of, icon=":material/rocket_launch:", clone=run.id, objective=against)
         weak = diagnosis.weak_modality(report)
-        if weak is not None and weak not in solo_of(run):
+        if weak is not None and weak not in solo:
             words_of = f"{weak.capitalize()} alone: what can it reach?"
             link("new_run", words_of, icon=":material/science:", clone=run.id, objective=SOLO_KINDS[weak])
 
